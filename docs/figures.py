@@ -1,0 +1,63 @@
+"""``make figures``: put the last run's measures and pictures into the README."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+README = Path("README.md")
+METRICS = Path("reports/metrics.json")
+MARKS = ("<!-- figures: written by make figures -->", "<!-- end of figures -->")
+# Picture of the run -> picture of the README, and its width in pixels.
+PICTURES = {
+    Path("predictions/unseen.png"): (Path("docs/images/map.jpg"), 1200),
+    Path("reports/figures/confusion.png"): (Path("docs/images/confusion.png"), 800),
+    Path("reports/visualize/filters_channels.png"): (Path("docs/images/filters.png"), 800),
+}
+
+
+def table(measures: dict[str, Any]) -> str:
+    """The measures as Markdown, to tenths of a percent."""
+    low, high = (f"{100 * end:.1f}" for end in measures["accuracy_ci95"])
+    lines = [
+        f"Accuracy {100 * measures['accuracy']:.1f} % (95 % interval {low} to {high}) on "
+        f"{measures['n']:,} test tiles, from blocks of ground that training never saw:",
+        "",
+        "| class | producer's accuracy | user's accuracy | F1 | tiles |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, row in measures["per_class"].items():
+        shares = " | ".join(f"{100 * row[key]:.1f} %" for key in ("recall", "precision", "f1"))
+        lines.append(f"| {name} | {shares} | {row['support']} |")
+    return "\n".join(lines)
+
+
+def filled(text: str, content: str) -> str:
+    """The text with the content between the marks."""
+    start, end = map(re.escape, MARKS)
+    return re.sub(
+        f"{start}.*?{end}",
+        f"{MARKS[0]}\n{content}\n{MARKS[1]}".replace("\\", r"\\"),
+        text,
+        flags=re.S,
+    )
+
+
+def main() -> None:
+    """Rewrite the README's figures."""
+    from PIL import Image
+
+    measures = json.loads(METRICS.read_text(encoding="utf-8"))
+    README.write_text(filled(README.read_text(encoding="utf-8"), table(measures)), encoding="utf-8")
+    for source, (target, width) in PICTURES.items():
+        with Image.open(source) as picture:
+            picture.thumbnail((width, 4 * width))
+            flat = picture.convert("RGB")
+            options = {"quality": 88} if target.suffix == ".jpg" else {"optimize": True}
+            flat.save(target, **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Land-cover classification of four-band tiles with networks designed layer by layer."""

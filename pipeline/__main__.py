@@ -1,0 +1,114 @@
+"""``python -m pipeline``: compose the configuration, or run one stage of it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+# Before torch is imported: threads that spin while they wait for each other made an epoch fifty
+# times as slow here once another process, such as a second queue worker, took one of the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# Stage -> what --help says; a stage's module is imported only when it runs.
+STAGES = {
+    "sample": "make the sample scenes (source=sample)",
+    "ingest": "cut the source into the tile store data/tiles/",
+    "analyze": "what the network does to a tile: reports/network/",
+    "train": "train the network: models/",
+    "evaluate": "measure it on the test tiles: reports/metrics.json",
+    "visualize": "look inside it: reports/visualize/, reports/index.html",
+    "predict": "map scenes with it: predictions/",
+    "export": "write it for other programs: models/export/",
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    compose = commands.add_parser(
+        "compose", help="write params.yaml from conf/ with overrides; then run dvc repro"
+    )
+    compose.add_argument("overrides", nargs="*", metavar="group=option|section.key=value")
+    ui = commands.add_parser("ui", help="serve MLflow's pages and print the link to the runs")
+    ui.add_argument("--port", type=int, default=5000)
+    for stage, text in STAGES.items():
+        command = commands.add_parser(stage, help=text)
+        if stage == "predict":
+            command.add_argument("scene", nargs="?", help="a name in predict.scenes; all if absent")
+    return parser
+
+
+def _compose(overrides: Sequence[str]) -> None:
+    from pipeline.config import PARAMS, compose
+    from pipeline.console import say
+
+    text = compose(overrides)
+    before = PARAMS.read_text(encoding="utf-8") if PARAMS.is_file() else None
+    PARAMS.write_text(text, encoding="utf-8")
+    say(f"{PARAMS} is as it was." if text == before else f"Wrote {PARAMS}. Next: dvc repro")
+
+
+def _run_stage(stage: str, arguments: dict[str, str]) -> None:
+    from pipeline.config import load, read
+
+    params = load()
+    run = importlib.import_module(f"pipeline.stages.{stage}").run
+    wanted = inspect.signature(run).parameters
+    sections = {name: getattr(params, name) for name in wanted if name in type(params).model_fields}
+    content = read()
+    overrides = _say_difference(content, exactly="overrides" in wanted)
+    facts = {"overrides": overrides, "composed": content}
+    run(**sections, **{name: fact for name, fact in facts.items() if name in wanted}, **arguments)
+
+
+def _say_difference(content: dict[str, Any], *, exactly: bool) -> list[str]:
+    """Print how ``params.yaml`` differs from plain ``conf/``; the overrides that lead to it.
+
+    ``dvc repro`` never composes, so an edit in ``conf/`` would otherwise go unnoticed.
+    """
+    from pipeline.config_difference import overrides_of, sections_that_differ
+    from pipeline.console import say
+
+    if int(os.environ.get("LOCAL_RANK", "0")):
+        return []
+    if not (differing := sections_that_differ(content)):
+        return []
+    overrides = overrides_of(content) if exactly else []
+    said = f"by: {' '.join(overrides)}" if exactly else f"in: {', '.join(differing)}"
+    say(f"params.yaml differs from conf/ {said}")
+    return overrides
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake prints one sentence and gives status 1."""
+    arguments = vars(_parser().parse_args(argv))
+    command = arguments.pop("command")
+    try:
+        if command == "compose":
+            _compose(arguments["overrides"])
+        elif command == "ui":
+            from pipeline.tracking.ui import serve
+
+            serve(arguments["port"])
+        else:
+            _run_stage(command, {k: v for k, v in arguments.items() if v is not None})
+    except PipelineError as error:
+        if os.environ.get("PIPELINE_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

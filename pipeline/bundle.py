@@ -1,0 +1,201 @@
+"""The bundle: a trained network with everything that it takes to use it.
+
+``models/model.safetensors`` holds weights and buffers, ``models/model.json`` the rest. Neither is
+a pickle, and loading them runs no code but the layers of ``pipeline.targets``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.errors import BundleError, PipelineError
+from pipeline.network import Network, build
+from pipeline.types import Bands, Classes
+
+WEIGHTS = "model.safetensors"
+FACTS = "model.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained network in evaluation mode, and what it was trained for and with."""
+
+    network: Network
+    data_digest: str
+    params: dict[str, Any]  # sections of params.yaml that it was trained with
+    versions: dict[str, str]
+    digest: str  # sha256 of the weights' file; the tag model_digest of its MLflow run
+
+    @property
+    def bands(self) -> Bands:
+        """Bands that a tile must have, in this order."""
+        return self.network.bands
+
+    @property
+    def classes(self) -> Classes:
+        """Classes, in the order of the outputs."""
+        return self.network.classes
+
+    @property
+    def tile_size(self) -> int:
+        """Side of a tile in pixels."""
+        return self.network.tile_size
+
+    @property
+    def layers(self) -> dict[str, dict[str, Any]]:
+        """The mapping of layers."""
+        return self.network.spec
+
+    def probabilities(
+        self, pixels: NDArray[Any], *, batch_size: int, device: torch.device | None = None
+    ) -> NDArray[np.float32]:
+        """Softmax of the logits, in float32 throughout.
+
+        Args:
+            pixels: (N, H, W, C) raw values of any number type.
+            batch_size: Tiles on the device at once; does not change the result.
+            device: Where to compute; the first GPU, or the CPU where there is none.
+
+        Returns:
+            (N, K), rows summing to 1.
+
+        Raises:
+            BundleError: The tiles are not of the size and the bands of the network.
+        """
+        expected = (self.tile_size, self.tile_size, len(self.bands))
+        if pixels.ndim != 4 or pixels.shape[1:] != expected:
+            raise BundleError(
+                f"Expected tiles of shape (N, {', '.join(map(str, expected))}), as the network was "
+                f"trained for, got {pixels.shape}."
+            )
+        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network.to(device)
+        parts = [np.zeros((0, len(self.classes)), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(pixels), batch_size):
+                # A read-only map of a file is copied: torch has no read-only tensors.
+                batch = np.require(pixels[start : start + batch_size], requirements=["C", "W"])
+                logits = self.network(as_input(torch.from_numpy(batch).to(device)))
+                parts.append(logits.softmax(dim=1).cpu().numpy())
+        return np.concatenate(parts)
+
+
+def as_input(pixels: Tensor) -> Tensor:
+    """(N, H, W, C) of any number type -> (N, C, H, W) float32.
+
+    The memory order stays channel last, which is what torch calls ``channels_last``: no copy
+    beside the conversion.
+    """
+    return pixels.to(torch.float32).permute(0, 3, 1, 2)
+
+
+def save(
+    network: Network, *, data_digest: str, params: dict[str, Any], root: Path = Path("models")
+) -> Bundle:
+    """Write a bundle; the same network and parameters give the same bytes."""
+    from safetensors.torch import save as serialize
+
+    state = {key: value.detach().cpu() for key, value in network.state_dict().items()}
+    weights = serialize({key: value.contiguous() for key, value in state.items()})
+    digest = hashlib.sha256(weights).hexdigest()
+    facts = {
+        "format": FORMAT,
+        "bands": list(network.bands),
+        "classes": list(network.classes),
+        "tile_size": network.tile_size,
+        "layers": network.spec,
+        "data_digest": data_digest,
+        "parameters": params,
+        "versions": _versions(),
+        "digest": digest,
+    }
+    root.mkdir(parents=True, exist_ok=True)
+    _write(root / WEIGHTS, weights)
+    _write(root / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+    return load(root)
+
+
+def load(root: Path = Path("models")) -> Bundle:
+    """Open a bundle and check that its two files are whole and belong together.
+
+    Raises:
+        BundleError: A file is missing or torn, or the layers don't fit the weights.
+    """
+    facts = _facts(root / FACTS)
+    weights = _read(root / WEIGHTS)
+    digest = hashlib.sha256(weights).hexdigest()
+    if digest != facts["digest"]:
+        raise BundleError(
+            f"Expected {root / WEIGHTS} with the digest {facts['digest'][:12]} that {FACTS} names, "
+            f"got {digest[:12]}: one of the files is torn or of another model. Train again."
+        )
+    return Bundle(
+        network=_network(facts, weights, root),
+        data_digest=facts["data_digest"],
+        params=facts["parameters"],
+        versions=facts["versions"],
+        digest=digest,
+    )
+
+
+def _network(facts: dict[str, Any], weights: bytes, root: Path) -> Network:
+    from safetensors.torch import load as deserialize
+
+    try:
+        network = build(
+            facts["layers"],
+            bands=Bands(tuple(facts["bands"])),
+            classes=Classes(tuple(facts["classes"])),
+            tile_size=facts["tile_size"],
+        )
+        network.load_state_dict(deserialize(weights))
+    except (PipelineError, RuntimeError, TypeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{root / FACTS} does not describe {WEIGHTS}: {reason}") from error
+    return network.eval()
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        facts = json.loads(_read(path))
+    except ValueError as error:
+        raise BundleError(f"Expected JSON in {path}, got: {error}. Train again.") from error
+    keys = ("bands", "classes", "tile_size", "layers", "data_digest", "parameters", "versions")
+    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+        raise BundleError(f"Expected a bundle of format {FORMAT} in {path}. Train again.")
+    if missing := [key for key in (*keys, "digest") if key not in facts]:
+        raise BundleError(f"Expected the key {missing[0]!r} in {path}, got none. Train again.")
+    return facts
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"Expected a trained network in {path}: {error.strerror}. Train first."
+        ) from (error)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(content)
+    temporary.replace(path)
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import version
+
+    names = ("torch", "pytorch-lightning", "numpy", "safetensors")
+    return {name: version(name) for name in names}

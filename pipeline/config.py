@@ -1,0 +1,175 @@
+"""Composes ``conf/``, checks the result, and says in one sentence what does not fit.
+
+Both doors for overrides come through here: ``python -m pipeline compose`` calls :func:`compose`,
+and ``dvc exp run -S`` composes with Hydra itself, whose loader ``conf/hydra_plugins`` wraps in
+:func:`checked`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ValidationError
+
+from pipeline.config_messages import (
+    CONF,
+    composition_sentence,
+    flat,
+    groups,
+    options_of,
+    place_of,
+    validation_sentence,
+)
+from pipeline.errors import ConfigError
+from pipeline.schema import Params
+
+PARAMS = Path("params.yaml")
+
+Loaded = TypeVar("Loaded")
+
+
+def compose(overrides: Sequence[str] = ()) -> str:
+    """Text of ``params.yaml`` for these overrides, to the byte what DVC would write.
+
+    Raises:
+        ConfigError: an override or a file in ``conf/`` does not fit.
+    """
+    return _to_yaml(checked(lambda: _hydra_compose(overrides), overrides))
+
+
+def _hydra_compose(overrides: Sequence[str]) -> Any:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    # DVC may be composing right now, and Hydra is one a process: set aside, and put back.
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        # DVC composes with the same version_base.
+        with initialize_config_dir(str(CONF), version_base=None):
+            return hydra_compose("config", overrides=list(overrides))
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def _to_yaml(cfg: Any) -> str:
+    from omegaconf import OmegaConf
+
+    OmegaConf.resolve(cfg)
+    return OmegaConf.to_yaml(cfg)
+
+
+def checked(load: Callable[[], Loaded], overrides: Sequence[str]) -> Loaded:
+    """What ``load`` composes, once it fits the schema; else a :class:`ConfigError`."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    _refuse_unknown_experiments(overrides)
+    try:
+        cfg = load()
+        validate(_container(cfg), overrides)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ConfigError(composition_sentence(error, overrides, known_keys)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Expected YAML in {CONF.name}/, got {flat(error)}.") from error
+    return cfg
+
+
+def _refuse_unknown_experiments(overrides: Sequence[str]) -> None:
+    # The group is optional, so that there may be none: Hydra takes any name for it.
+    options = options_of("experiment")
+    for override in overrides:
+        group, _, option = override.partition("=")
+        if group.lstrip("+") == "experiment" and option not in (*options, "null"):
+            raise ConfigError(
+                f"Unknown option {option!r} for experiment in the overrides. "
+                f"Expected one of {', '.join(options)}."
+            )
+
+
+def _container(cfg: Any) -> dict[str, Any]:
+    from omegaconf import OmegaConf, open_dict
+
+    bare = cfg.copy()
+    with open_dict(bare):
+        bare.pop("hydra", None)
+    return OmegaConf.to_container(bare, resolve=True)  # type: ignore[return-value]
+
+
+def load(path: Path = PARAMS) -> Params:
+    """The checked content of ``params.yaml``."""
+    return validate(read(path), where=str(path))
+
+
+def read(path: Path = PARAMS) -> dict[str, Any]:
+    """The content of ``params.yaml`` as it stands."""
+    if not path.is_file():
+        raise ConfigError(f"Expected {path} here, found none. Run python -m pipeline compose.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ConfigError(f"Expected YAML in {path}, got {flat(error)}.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"Expected sections in {path}, got {type(content).__name__}.")
+    return content
+
+
+def validate(
+    content: Mapping[str, Any], overrides: Sequence[str] = (), where: str | None = None
+) -> Params:
+    """Typed sections of a composed configuration.
+
+    Args:
+        content: nested mappings.
+        overrides: what was given on the command line, to name it as the place of a mistake.
+        where: the file that holds it; None finds the file in ``conf/``.
+
+    Raises:
+        ConfigError: the first thing that does not fit, with its place and what would fit.
+    """
+    if missing := [key for key, value in flatten(content).items() if value == "???"]:
+        key = missing[0]
+        raise ConfigError(
+            f"Expected a value for {key} ({place_of(key, content, overrides, where)}), got none. "
+            f"Add {key}=... to the overrides."
+        )
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise ConfigError(validation_sentence(first, content, overrides, where)) from None
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted key."""
+    leaves: dict[str, Any] = {}
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            leaves |= flatten(value, f"{name}.")
+        else:
+            leaves[name] = value
+    return leaves
+
+
+@lru_cache(maxsize=64)
+def composed(overrides: tuple[str, ...]) -> dict[str, Any]:
+    """Leaves of a composition that need not be complete: ``???`` may stand in it."""
+    return flatten(yaml.safe_load(_to_yaml(_hydra_compose(overrides))))
+
+
+def known_keys(overrides: Sequence[str]) -> list[str]:
+    """Every group, and every key that ``conf/`` composes to with the options that were chosen."""
+    from hydra.errors import HydraException
+
+    pairs = [override.split("=", 1) for override in overrides if "=" in override]
+    chosen = [f"{group}={option}" for group, option in pairs if option in options_of(group)]
+    try:
+        return [*groups(), *composed(tuple(chosen))]
+    except HydraException:  # conf/ itself does not compose: there are only groups to tell of
+        return groups()

@@ -1,0 +1,158 @@
+"""Says in one sentence what in the configuration does not fit, and where it stands."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from pipeline.schema import Params
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def validation_sentence(
+    error: Mapping[str, Any],
+    content: Mapping[str, Any],
+    overrides: Sequence[str],
+    where: str | None,
+) -> str:
+    """What pydantic found, as one sentence with its key, its place and what would fit."""
+    path = _real_path(error["loc"], content)
+    key = ".".join(path)
+    place = place_of(key, content, overrides, where)
+    if error["type"] == "extra_forbidden":
+        known = _fields(path[:-1], content)
+        return f"Unknown key {key} in {place}. {_suggest(key, known)}"
+    if error["type"] == "missing":
+        return f"Expected a value for {key}, found none in {place}."
+    got = error.get("input")
+    if error["type"] == "union_tag_invalid":
+        tag = str(error["ctx"]["discriminator"]).strip("'")
+        expected, key, got = error["ctx"]["expected_tags"], f"{key}.{tag}", error["ctx"]["tag"]
+        return f"Expected one of {expected} for {key}, got {got!r} in {place}."
+    what = str(error["msg"]).removeprefix("Value error, ")
+    what = what[0].lower() + what[1:]
+    shown = "" if isinstance(got, dict) else f", got {got!r}"
+    return f"{key}{shown} in {place}: {what}."
+
+
+def _real_path(loc: Iterable[Any], content: Any) -> list[str]:
+    """The location without the tags that pydantic puts in for unions."""
+    path: list[str] = []
+    node = content
+    for part in map(str, loc):
+        if isinstance(node, Mapping) and part not in node and _is_tag(part, node):
+            continue
+        if path and not isinstance(node, (Mapping, list)):
+            break
+        path.append(part)
+        node = node.get(part) if isinstance(node, Mapping) else None
+    return path
+
+
+def _is_tag(part: str, node: Mapping[str, Any]) -> bool:
+    return part in (node.get("name"), node.get("kind")) or "[" in part
+
+
+def _fields(path: Sequence[str], content: Mapping[str, Any]) -> list[str]:
+    """Dotted keys that the section at this path may have."""
+    if not path:
+        return list(Params.model_fields)
+    annotation = Params.model_fields[path[0]].annotation
+    models = [m for m in (get_args(annotation) or (annotation,)) if hasattr(m, "model_fields")]
+    section = content.get(path[0], {})
+    for model in models:
+        tags = [get_args(model.model_fields[k].annotation) for k in ("kind", "name")
+                if k in model.model_fields]  # fmt: skip
+        if not tags or any({section.get("kind"), section.get("name")} & set(t) for t in tags):
+            return [f"{path[0]}.{name}" for name in model.model_fields]
+    return [f"{path[0]}.{name}" for model in models for name in model.model_fields]
+
+
+def place_of(
+    key: str, content: Mapping[str, Any], overrides: Sequence[str], where: str | None
+) -> str:
+    """File or command line that set a key."""
+    if where:
+        return where
+    if any(o.lstrip("+~").split("=")[0] == key for o in overrides):
+        return "the overrides"
+    section, _, rest = key.partition(".")
+    chosen = dict(o.split("=", 1) for o in overrides if "=" in o).get(section)
+    folder = CONF / section
+    files = [folder / f"{chosen}.yaml"] if chosen else sorted(folder.glob("*.yaml"))
+    leaf = rest.split(".")[0] or section
+    for file in [*files, CONF / "config.yaml", *sorted((CONF / "experiment").glob("*.yaml"))]:
+        if file.is_file() and re.search(rf"^\s*{re.escape(leaf)}\s*:", file.read_text(), re.M):
+            return f"{CONF.name}/{file.relative_to(CONF).as_posix()}"
+    return f"{CONF.name}/{section}"
+
+
+def composition_sentence(
+    error: Exception, overrides: Sequence[str], known_keys: Callable[[Sequence[str]], list[str]]
+) -> str:
+    """Hydra's complaint, shortened to one sentence with what would fit."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        place = "the overrides" if f"{group}={option}" in overrides else f"{CONF.name}/"
+        options = sorted(error.options or options_of(group))
+        return (
+            f"Unknown option {option!r} for {group} in {place}. "
+            f"Expected one of {', '.join(options)}.{_nearest(option, options)}"
+        )
+    if isinstance(error, OverrideParseException):
+        return (
+            f"Expected an override like group=option or section.key=value, got {error.override!r}."
+        )
+    text = flat(error.__cause__ or error) if not str(error) else flat(error)
+    if found := re.search(r"Could not (?:override|delete from config:?) '([^']+)'", text):
+        # A mapping given for a section is told by the key in it that does not fit.
+        key = found.group(1).split("=")[0]
+        inner = re.search(rf"full_key: ({re.escape(key)}\.\S+)", str(error.__cause__))
+        key = inner.group(1) if inner else key
+        return f"Unknown key {key} in the overrides. {_suggest(key, known_keys(overrides))}"
+    if found := re.search(r"Error merging override ([^=]+)=(.*)", text):
+        key, value = found.groups()
+        return f"{key}, got {value} in the overrides: expected the kind of value that conf/ has."
+    return f"{CONF.name}/ does not compose: {text}."
+
+
+def _suggest(key: str, known: Sequence[str]) -> str:
+    """The nearest spelling; among the keys of the same section where that exists."""
+    section = key.rpartition(".")[0]
+    inside = [name for name in known if name.startswith(f"{section}.")] if section else []
+    # Inside a section its name is no evidence: only the last part is compared.
+    close = _nearest(key, [] if inside else known) or _nearest(
+        key.removeprefix(f"{section}."), [n.removeprefix(f"{section}.") for n in inside], section
+    )
+    if close:
+        return close.strip()
+    return f"Known keys: {', '.join(inside or [name for name in known if '.' not in name])}."
+
+
+def _nearest(word: str, options: Sequence[str], section: str = "") -> str:
+    close = difflib.get_close_matches(word, options, n=1, cutoff=0.6)
+    return f" Did you mean {'.'.join(filter(None, [section, close[0]]))}?" if close else ""
+
+
+def flat(error: object) -> str:
+    """A message on one line."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def options_of(group: str) -> list[str]:
+    """The options of a group: its files in ``conf/``."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def groups() -> list[str]:
+    """The groups, in the order of the defaults list."""
+    defaults = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
+    return [next(iter(item)).removeprefix("optional ") for item in defaults if item != "_self_"]

@@ -1,0 +1,1 @@
+"""Arrays become pictures: each function returns a figure, ``canvas.save`` writes it."""

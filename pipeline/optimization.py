@@ -1,0 +1,93 @@
+"""Optimizers, learning rates and losses from their sections."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pipeline.errors import ClassError
+from pipeline.targets import nearest
+from pipeline.types import Classes
+
+if TYPE_CHECKING:
+    from pipeline.schema import LossSection, Optimizer, Schedule
+
+
+def optimizer(parameters: Iterable[nn.Parameter], section: Optimizer) -> torch.optim.Optimizer:
+    """The optimizer of a section.
+
+    Weight decay spares biases and the vectors of batch normalization, which set levels and don't
+    make a function rougher (Goodfellow, Bengio and Courville 2016, section 7.1).
+    """
+    every = list(parameters)
+    groups = [
+        {"params": [p for p in every if p.dim() > 1], "weight_decay": section.weight_decay},
+        {"params": [p for p in every if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if section.name == "sgd":
+        return torch.optim.SGD(
+            groups, lr=section.lr, momentum=section.momentum, nesterov=section.nesterov
+        )
+    kind = torch.optim.Adam if section.name == "adam" else torch.optim.AdamW
+    return kind(groups, lr=section.lr, betas=section.betas)
+
+
+def rate(section: Schedule, step: int, *, total: int, epoch_steps: int) -> float:
+    """Factor of the learning rate at a step, counted from 0.
+
+    Args:
+        section: Which schedule.
+        step: Optimizer steps done.
+        total: Steps of the whole training.
+        epoch_steps: Steps of an epoch.
+    """
+    if section.name == "constant":
+        return 1.0
+    if section.name == "step":
+        return float(section.factor ** (step // (section.every * epoch_steps)))
+    warm = round(section.warmup * total)
+    if section.name == "cosine":
+        if step < warm:
+            return (step + 1) / (warm + 1)
+        return _cosine(1.0, section.final, (step - warm) / max(1, total - warm))
+    # Smith and Topin 2019: up and down once, both along half a cosine.
+    low = 1 / section.start
+    if step < warm:
+        return _cosine(low, 1.0, step / warm)
+    return _cosine(1.0, low * 1e-4, (step - warm) / max(1, total - warm))
+
+
+def _cosine(start: float, end: float, share: float) -> float:
+    """From start to end along half a cosine."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(1.0, share))) / 2
+
+
+def class_weights(
+    section: LossSection, classes: Classes, counts: Mapping[str, int]
+) -> NDArray[np.float64]:
+    """Weight of each class (K,) in the loss.
+
+    ``balanced`` weighs a class with n_c of n training tiles by n / (K n_c), so that all classes
+    weigh the same in sum and the mean weight of a tile is 1; a class without tiles weighs 0.
+
+    Raises:
+        ClassError: A weight is given for a class that is not there.
+    """
+    wanted = section.class_weights
+    if wanted == "none":
+        return np.ones(len(classes))
+    if wanted == "balanced":
+        n = np.array([counts.get(name, 0) for name in classes], dtype=np.float64)
+        weights = np.zeros_like(n)
+        np.divide(n.sum(), len(classes) * n, out=weights, where=n > 0)
+        return weights
+    for name in wanted:
+        if name not in classes.names:
+            raise ClassError(f"loss.class_weights has no class {name!r}.{nearest(name, classes)}")
+    return np.array([wanted.get(name, 1.0) for name in classes])

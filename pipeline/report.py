@@ -1,0 +1,147 @@
+"""``reports/index.html``: one file that shows what a network does and holds.
+
+The page is made of what the stages before it wrote; what is missing is left out. Images are inline
+and there is no time in it, so the same files give the same page anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import metrics
+from pipeline.metrics import Counts
+from pipeline.types import Classes
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image of the page; ``alt`` says in words what it shows."""
+
+    heading: str
+    path: Path
+    alt: str
+    colour: str = ""  # of its class
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in CSS pixels: the header of a PNG says how many dots it has."""
+        header = self.path.read_bytes()[16:24]
+        return int.from_bytes(header[:4]) * 2 // 3, int.from_bytes(header[4:]) * 2 // 3
+
+    @property
+    def data(self) -> str:
+        """The file as a data URL."""
+        return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The network that the page is about."""
+
+    name: str
+    digest: str
+    bands: tuple[str, ...]
+    classes: Classes
+    tile_size: int
+    parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """Pictures of what the network holds; without a convolution there are none."""
+
+    layer: str | None
+    filters: Sequence[Picture] = ()
+    activations: Sequence[Picture] = ()
+    kernels: Sequence[Picture] = ()
+
+
+def write(subject: Subject, inside: Inside, reports: Path, predictions: Path) -> Path:
+    """Write the page from the files of both folders."""
+    page = reports / "index.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(
+        render(
+            subject=subject,
+            inside=inside,
+            measures=_json(reports / "metrics.json"),
+            matrix=_matrix(reports / "confusion.csv", subject.classes),
+            network=_json(reports / "network" / "network.json"),
+            maps=_maps(predictions),
+        ),
+        encoding="utf-8",
+    )
+    return page
+
+
+def render(**content: Any) -> str:
+    """Fill in the template."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("index.html.j2").render(**content)
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _maps(folder: Path) -> list[Picture]:
+    return [
+        Picture(path.stem, path, f"The scene {path.stem} beside its class map.")
+        for path in sorted(folder.glob("*.png"))
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell of the confusion matrix as the page shows it."""
+
+    count: int
+    share: float  # of its row
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """The confusion matrix as the page shows it."""
+
+    rows: list[tuple[str, list[Cell]]]
+    weakest: str  # a sentence
+
+
+def read_confusion(path: Path) -> tuple[Classes, Counts]:
+    """Classes and counts (K, K) of ``confusion.csv``."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return Classes(tuple(header)), np.array(rows, dtype=np.int64)
+
+
+def _matrix(path: Path, classes: Classes) -> Matrix | None:
+    if not path.is_file():
+        return None
+    found, counts = read_confusion(path)
+    if found != classes:  # of another network
+        return None
+    rows = []
+    for name, row in zip(classes, counts.tolist(), strict=True):
+        total = sum(row)
+        cells = [Cell(n, n / total if total else 0.0, metrics.percent(n, total)) for n in row]
+        rows.append((name, cells))
+    return Matrix(rows, metrics.weakest(counts, classes).sentence())

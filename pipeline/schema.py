@@ -1,0 +1,309 @@
+"""The sections of ``params.yaml``, typed: what may be set, and to what.
+
+A section is one model below; an unknown key, a wrong type or a value out of range is refused by
+``pipeline.config`` with the file, the key and the nearest spelling. Stages import this module for
+type checking only, so that a new key in one section does not rerun the stages of another.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+NotNegative = Annotated[float, Field(ge=0.0)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: nothing unknown, nothing changed after birth."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class SampleSection(Section):
+    """Made-up scenes: how many, how large, from which seed."""
+
+    seed: Seed
+    scenes: Count
+    size: Annotated[int, Field(ge=128)]  # pixels a side
+    resolution: Positive  # metres a pixel
+
+
+class TilesSection(Section):
+    """The size and the grid of the tiles."""
+
+    size: Count  # pixels a side
+    stride: Count | None = None  # pixels from tile to tile; None: the size, no overlap
+
+
+# A band is found by its name in the file's band descriptions, or at an index (1-based, as GDAL
+# counts) that the user gives.
+BandsSetting = list[str] | dict[str, Annotated[int, Field(ge=1)]]
+
+
+class FoldersSource(Section):
+    """Rasters in class folders: ``root/<class>/*.tif``."""
+
+    kind: Literal["folders"]
+    root: str
+    bands: BandsSetting
+    classes: list[str] | None = None  # None: every folder, sorted
+    pattern: str = "*"  # which files of a class folder
+    nodata: float | None = None  # beside the declared one
+    alpha_mask: bool = False  # the file's alpha band or mask marks what is valid
+    make: list[str] = []  # stages that make this source
+    extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
+
+
+class ScenesSource(Section):
+    """Rasters with a label raster each, or with polygons."""
+
+    kind: Literal["scenes"]
+    root: str
+    bands: BandsSetting
+    pattern: str  # which files below root are scenes
+    labels: str  # label raster or polygons, below root; {stem} is the scene's name
+    classes: dict[str, int | str]  # class name -> value in the labels
+    ignore: list[int | str] = []  # label values that are not a class and do not count
+    attribute: str | None = None  # polygons: the column that holds the class
+    tie_break: Literal["largest", "first"] = "largest"  # of the classes over min_purity
+    min_purity: Fraction  # share of a tile that its class must cover
+    nodata: float | None = None
+    alpha_mask: bool = False
+    make: list[str] = []  # stages that make this source
+    extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
+
+
+class SatSource(Section):
+    """SAT-6 and SAT-4, as .mat or .csv."""
+
+    kind: Literal["sat"]
+    path: str
+    root: str  # what DVC watches: the same path
+    bands: list[str]
+    classes: list[str] | None = None  # None: the file's own annotations
+    make: list[str] = []  # stages that make this source
+    extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
+
+
+Source = Annotated[FoldersSource | ScenesSource | SatSource, Field(discriminator="kind")]
+
+
+class SplitSection(Section):
+    """How tiles are divided into training, validation and test."""
+
+    method: Literal["auto", "official", "random", "group", "scene", "block"]
+    train: Fraction
+    validation: Fraction
+    test: Fraction
+    block_size: Positive | None = None  # in units of the CRS; None: ten tiles
+    seed: Seed
+
+    @model_validator(mode="after")
+    def _sums_to_one(self) -> SplitSection:
+        total = self.train + self.validation + self.test
+        if abs(total - 1.0) > 1e-6:
+            raise ValueError(f"train, validation and test must add up to 1, got {total:g}")
+        return self
+
+
+class ModelSection(Section):
+    """The network: a named mapping of layers, each a target and its arguments."""
+
+    name: str
+    layers: dict[str, dict[str, Any] | None]
+
+
+class InitSection(Section):
+    """How weights start."""
+
+    name: Literal["torch", "normal", "xavier", "he"]
+    deviation: Positive = 0.01  # of ``normal`` alone
+
+
+class AugmentSection(Section):
+    """What happens to a training batch; a deviation is that of pixels over the training tiles."""
+
+    flips: bool
+    quarter_turns: bool
+    brightness: NotNegative  # of a shift, the same in all bands, in mean deviations
+    contrast: NotNegative  # of a factor around 1
+    noise: NotNegative  # at most, of independent noise a pixel, in deviations of the band
+
+
+class SgdOptimizer(Section):
+    """Stochastic gradient descent, with momentum or without."""
+
+    name: Literal["sgd"]
+    lr: Positive
+    momentum: NotNegative
+    nesterov: bool
+    weight_decay: NotNegative
+
+    @model_validator(mode="after")
+    def _has_momentum(self) -> SgdOptimizer:
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+
+class AdamOptimizer(Section):
+    """Adam, or AdamW with its decoupled weight decay."""
+
+    name: Literal["adam", "adamw"]
+    lr: Positive
+    betas: tuple[BelowOne, BelowOne]
+    weight_decay: NotNegative
+
+
+Optimizer = Annotated[SgdOptimizer | AdamOptimizer, Field(discriminator="name")]
+
+
+class ConstantSchedule(Section):
+    """The learning rate as given."""
+
+    name: Literal["constant"]
+
+
+class StepSchedule(Section):
+    """The learning rate times ``factor`` after every ``every`` epochs."""
+
+    name: Literal["step"]
+    every: Count
+    factor: Positive
+
+
+class CosineSchedule(Section):
+    """Down to ``final`` times the learning rate along half a cosine, after a warm-up."""
+
+    name: Literal["cosine"]
+    warmup: Fraction  # share of all steps
+    final: Fraction
+
+
+class OneCycleSchedule(Section):
+    """Up from lr / ``start`` to lr in the first ``warmup`` of all steps, then down to almost 0."""
+
+    name: Literal["one_cycle"]
+    warmup: Fraction
+    start: Positive
+
+
+Schedule = Annotated[
+    ConstantSchedule | StepSchedule | CosineSchedule | OneCycleSchedule,
+    Field(discriminator="name"),
+]
+
+
+class LossSection(Section):
+    """Cross-entropy, smoothed and weighted."""
+
+    name: Literal["cross_entropy"]
+    label_smoothing: Fraction
+    class_weights: Literal["none", "balanced"] | dict[str, NotNegative]
+
+
+class TrainSection(Section):
+    """How long, how large, from which seed, and which epoch is kept."""
+
+    epochs: Count
+    min_steps: Annotated[int, Field(ge=0)]  # epochs are added until so many
+    batch_size: Count  # on each device
+    seed: Seed
+    monitor: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"]  # on validation
+    patience: Count | None  # epochs without a gain before stopping; None: never
+    average: BelowOne  # share of the running average of weights kept a step; 0: none
+
+
+class TrainerSection(Section):
+    """Where training runs; changes no result worth a rerun."""
+
+    accelerator: Literal["auto", "cpu", "gpu"]
+    devices: Count | Literal["auto"]
+    num_nodes: Count
+    strategy: Literal["auto", "ddp"]
+    detect_anomaly: bool
+
+
+class EngineSection(Section):
+    """How the device is driven."""
+
+    precision: Literal["auto", "32", "bf16"]
+    threads: Count | None  # of the CPU, a process; None: what torch finds
+    workers: Count | None  # processes that read imagery; None: one a core
+
+
+class TrackingSection(Section):
+    """Where runs are recorded."""
+
+    enabled: bool
+    experiment: str
+    uri: str | None  # None: MLFLOW_TRACKING_URI, else mlflow.db in the project's root
+
+
+class AnalyzeSection(Section):
+    """What the analysis of a network reports."""
+
+    batch_size: Count  # memory is told for a batch of this size
+
+
+class EvaluateSection(Section):
+    """Which tiles the network is measured on."""
+
+    split: Literal["train", "validation", "test"]
+    batch_size: Count
+
+
+class VisualizeSection(Section):
+    """What is looked at inside the network."""
+
+    layer: str | None  # a convolution by name; None: the first
+    filters: list[int] | None  # whose activations are shown; None: the largest by norm
+    tiles: list[int] | None  # rows of the test split; None: one a class
+    kernel_band: str | None  # the band that blur and edge kernels run over; None: the last
+    batch_size: Count
+
+
+class PredictSection(Section):
+    """Scenes to map."""
+
+    scenes: dict[str, str]  # name -> path
+    stride: Count | None  # pixels from window to window, = side of a map cell; None: tile size / 4
+    batch_size: Count
+
+
+class ExportSection(Section):
+    """What goes into the exported bundle."""
+
+    onnx: bool
+
+
+class Params(Section):
+    """All of ``params.yaml``."""
+
+    bands: list[str]  # what source.bands stands for unless it says otherwise
+    sample: SampleSection
+    source: Source
+    tiles: TilesSection
+    split: SplitSection
+    activation: dict[str, Any]  # what ${activation} stood for in the model's layers
+    model: ModelSection
+    init: InitSection
+    augment: AugmentSection
+    optimizer: Optimizer
+    schedule: Schedule
+    loss: LossSection
+    train: TrainSection
+    trainer: TrainerSection
+    engine: EngineSection
+    tracking: TrackingSection
+    analyze: AnalyzeSection
+    evaluate: EvaluateSection
+    visualize: VisualizeSection
+    predict: PredictSection
+    export: ExportSection

@@ -1,0 +1,167 @@
+"""Measure the trained network on tiles that it did not learn from."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import console, metrics
+from pipeline.metrics import Counts
+from pipeline.trained import Trained
+from pipeline.types import Classes
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from pipeline.schema import EngineSection, EvaluateSection, TrackingSection
+
+REPORTS = Path("reports")
+METRICS = REPORTS / "metrics.json"
+CONFUSION = REPORTS / "confusion.csv"
+PREDICTIONS = REPORTS / "predictions.csv"
+FIGURES = REPORTS / "figures"
+
+
+def run(evaluate: EvaluateSection, engine: EngineSection, tracking: TrackingSection) -> None:
+    """Write the measures, the confusion matrix and every tile's prediction."""
+    trained = Trained.open(engine)
+    store, classes = trained.store, trained.store.classes
+    actual = store.labels(evaluate.split)
+    probabilities = trained.probabilities(evaluate.split, evaluate.batch_size)
+    counts = metrics.confusion(actual, probabilities.argmax(axis=1), len(classes))
+    summary = measures(counts, probabilities, actual, classes)
+    rows = store.split_range(evaluate.split)
+    ids = store.index["id"].iloc[rows.start : rows.stop].tolist()
+    write_metrics(summary)
+    write_confusion(counts, classes)
+    write_predictions(ids, actual, probabilities, classes)
+    draw(counts, classes, evaluate.split)
+    report(summary, counts, classes)
+    record(summary, evaluate.split, trained, tracking)
+
+
+def measures(
+    counts: Counts, probabilities: NDArray[np.float32], actual: NDArray[np.int64], classes: Classes
+) -> dict[str, Any]:
+    """Everything that ``metrics.json`` holds, in its order."""
+    summary = metrics.summarize(counts, classes)
+    per_class = summary.pop("per_class")
+    return summary | {
+        "nll": metrics.rounded(metrics.nll(probabilities, actual)),
+        "ece": metrics.rounded(metrics.ece(probabilities, actual)),
+        "per_class": per_class,
+    }
+
+
+def write_metrics(summary: dict[str, Any], path: Path = METRICS) -> None:
+    """Write the measures as JSON, null for what is undefined."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_confusion(counts: Counts, classes: Classes, path: Path = CONFUSION) -> None:
+    """Rows true, columns predicted, under a header of class names."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(classes)
+        writer.writerows(counts.tolist())
+
+
+def write_predictions(
+    ids: list[str],
+    actual: NDArray[np.int64],
+    probabilities: NDArray[np.float32],
+    classes: Classes,
+    path: Path = PREDICTIONS,
+) -> None:
+    """A row a tile; ``dvc plots`` draws its confusion template from it."""
+    names = np.array(classes.names)
+    confidence = probabilities.max(axis=1)
+    rows = zip(
+        ids, names[actual], names[probabilities.argmax(axis=1)], confidence.tolist(), strict=True
+    )
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("tile_id", "actual", "predicted", "confidence"))
+        writer.writerows((tile, true, found, f"{share:.6f}") for tile, true, found, share in rows)
+
+
+def draw(counts: Counts, classes: Classes, split: str, folder: Path = FIGURES) -> None:
+    """Write the confusion matrix and the bars of each class."""
+    from pipeline.figures import canvas, measures
+
+    tiles = f"{int(counts.sum()):,} {split} tiles"
+    canvas.save(
+        measures.confusion(counts, classes, f"Confusion, {tiles}"), folder / "confusion.png"
+    )
+    canvas.save(
+        measures.per_class(counts, classes, f"Each class, {tiles}"), folder / "per_class.png"
+    )
+
+
+def report(summary: dict[str, Any], counts: Counts, classes: Classes) -> None:
+    """Print the measures, the classes and the weakest of them."""
+    console.table(table(summary))
+    low, high = summary["accuracy_ci95"]
+    console.say(
+        f"Accuracy {summary['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}) on "
+        f"{summary['n']:,} tiles, balanced {summary['balanced_accuracy']:.4f}, "
+        f"macro F1 {summary['macro_f1']:.4f}, kappa {_shown(summary['kappa'])}."
+    )
+    if empty := [
+        name for name, tiles in zip(classes, counts.sum(axis=1), strict=True) if not tiles
+    ]:
+        console.say(f"No tiles of {', '.join(empty)}: left out of the means.")
+    console.say(metrics.weakest(counts, classes).sentence())
+
+
+def _shown(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:.4f}"
+
+
+def table(summary: dict[str, Any]) -> Table:
+    """The classes as a table for the terminal."""
+    from rich.table import Table
+
+    out = Table("class")
+    for heading in ("recall", "precision", "F1", "tiles"):
+        out.add_column(heading, justify="right")
+    for name, values in summary["per_class"].items():
+        shares = (_shown(values[key]) for key in ("recall", "precision", "f1"))
+        out.add_row(name, *shares, f"{values['support']:,}")
+    return out
+
+
+def record(
+    summary: dict[str, Any], split: str, trained: Trained, tracking: TrackingSection
+) -> None:
+    """Add numbers, files and figures to the MLflow run of these weights."""
+    from pipeline.tracking import find
+
+    with find(tracking, trained.bundle.digest, params=trained.bundle.params) as run:
+        run.metrics(flat(summary, split))
+        for path in (METRICS, CONFUSION, PREDICTIONS):
+            run.artifact(path, "evaluate")
+        for path in sorted(FIGURES.glob("*.png")):
+            run.figure(path)
+
+
+def flat(summary: dict[str, Any], split: str) -> dict[str, float]:
+    """Numbers by names such as ``test_accuracy`` and ``test_recall/water``, none undefined."""
+    values: dict[str, float | None] = {}
+    for key, value in summary.items():
+        if key == "per_class":
+            for name, row in value.items():
+                safe = re.sub(r"[^\w./ -]", "_", name)  # what MLflow takes in a name
+                values |= {f"{split}_{measure}/{safe}": v for measure, v in row.items()}
+        elif isinstance(value, list):
+            values |= {f"{split}_{key}_low": value[0], f"{split}_{key}_high": value[1]}
+        else:
+            values[f"{split}_{key}"] = value
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,135 @@
+"""The bundle for other programs: ``models/export/`` with ONNX and a model card."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pipeline import bundle as bundles
+from pipeline.bundle import Bundle
+from pipeline.console import say
+from pipeline.network import Network, describe
+
+if TYPE_CHECKING:
+    from pipeline.schema import ExportSection
+
+MODELS = Path("models")
+EXPORT = MODELS / "export"
+METRICS = Path("reports/metrics.json")
+ONNX = "model.onnx"
+CARD = "model.md"
+OPSET = 18  # what torch's exporter writes natively
+
+
+def run(export: ExportSection) -> None:
+    """Write the bundle again, as ONNX, and with a card that says what it is."""
+    bundle = bundles.load(MODELS)
+    shutil.rmtree(EXPORT, ignore_errors=True)  # a file of an earlier export may be off now
+    EXPORT.mkdir(parents=True)
+    for name in (bundles.WEIGHTS, bundles.FACTS):
+        shutil.copyfile(MODELS / name, EXPORT / name)
+    if export.onnx:
+        to_onnx(bundle.network, EXPORT / ONNX)
+    measures = json.loads(METRICS.read_text(encoding="utf-8")) if METRICS.is_file() else None
+    (EXPORT / CARD).write_text(card(bundle, measures, onnx=export.onnx), encoding="utf-8")
+    written = ", ".join(sorted(path.name for path in EXPORT.iterdir()))
+    say(f"Wrote {EXPORT}: {written}.")
+
+
+def to_onnx(network: Network, path: Path) -> None:
+    """Write an ONNX file: ``pixels`` (N, C, H, W) float32 raw values -> ``logits`` (N, K)."""
+    size = network.tile_size
+    # Two tiles: the exporter takes a dimension of 1 for a constant.
+    sample = torch.zeros(2, len(network.bands), size, size)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        # The exporter warns of its own internals, not of anything in the network.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network.eval(),
+            (sample,),
+            input_names=["pixels"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("tiles")},),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None, "the exporter gives None only for its old path"
+    program.save(str(path))
+    _forget_where(path)
+
+
+def _forget_where(path: Path) -> None:
+    """Take out the stack traces of the export: paths of this machine, other bytes on another."""
+    import onnx
+
+    model = onnx.load(path)
+    graph = model.graph
+    for part in (
+        model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output,
+        *graph.initializer,
+    ):  # fmt: skip
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.save(model, path)
+
+
+def card(bundle: Bundle, measures: dict[str, Any] | None, *, onnx: bool) -> str:
+    """The model card, in Markdown."""
+    size = bundle.tile_size
+    shape = f"({len(bundle.bands)}, {size}, {size})"
+    parameters = sum(layer.parameters for layer in describe(bundle.network))
+    model = bundle.params.get("model", {})
+    lines = [
+        f"# {model.get('name', 'network')}",
+        "",
+        f"Tells the land cover of a tile of {size} x {size} pixels. {parameters:,} parameters, "
+        f"weights `{bundle.digest[:12]}`.",
+        "",
+        f"- Bands, in this order: {', '.join(bundle.bands)}",
+        f"- Classes, in the order of the outputs: {', '.join(bundle.classes)}",
+        f"- Input: raw pixel values as float32, (N, C, H, W) = N x {shape}; the first layer "
+        "normalizes them",
+        "- Output: logits (N, classes); their softmax gives probabilities",
+        f"- Trained on the tiles with the digest `{bundle.data_digest[:12]}`",
+        f"- Written with {', '.join(f'{k} {v}' for k, v in bundle.versions.items())}",
+        "",
+        *_measured(measures),
+        "## Files",
+        "",
+        f"- `{bundles.WEIGHTS}`, `{bundles.FACTS}`: the bundle, for `pipeline.bundle.load`",
+    ]
+    if onnx:
+        lines.append(f"- `{ONNX}`: input `pixels`, output `logits`, any number of tiles")
+    return "\n".join(lines) + "\n"
+
+
+def _measured(measures: dict[str, Any] | None) -> list[str]:
+    if measures is None:
+        return ["## Measures", "", "Not measured yet.", ""]
+    low, high = measures["accuracy_ci95"]
+    lines = [
+        "## Measures",
+        "",
+        f"On {measures['n']:,} tiles: accuracy {measures['accuracy']:.4f} (95 % interval "
+        f"{low:.4f} to {high:.4f}), balanced accuracy {measures['balanced_accuracy']:.4f}, "
+        f"macro F1 {measures['macro_f1']:.4f}.",
+        "",
+        "| class | recall | precision | F1 | tiles |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in measures["per_class"].items():
+        cells = [_number(row[key]) for key in ("recall", "precision", "f1")]
+        lines.append(f"| {name} | {' | '.join(cells)} | {row['support']:,} |")
+    return [*lines, ""]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,159 @@
+"""Train the network: ``models/``, ``reports/train/curves.csv`` and a run in MLflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from pipeline import bundle
+from pipeline.bundle import Bundle
+from pipeline.console import say
+from pipeline.data import TileData, steps
+from pipeline.network import build
+from pipeline.optimization import class_weights
+from pipeline.store import Store
+from pipeline.tasks import trainer as trainers
+from pipeline.tasks.classifier import Classifier
+from pipeline.tasks.curves import Curves
+from pipeline.tracking import Dataset, start
+
+if TYPE_CHECKING:
+    from pipeline.schema import (
+        AugmentSection,
+        EngineSection,
+        InitSection,
+        LossSection,
+        ModelSection,
+        Optimizer,
+        Schedule,
+        TrackingSection,
+        TrainerSection,
+        TrainSection,
+    )
+
+MODELS = Path("models")
+CURVES = Path("reports/train/curves.csv")
+CHECKPOINTS = Path(".checkpoints")  # not an output: DVC removes those before it runs a stage
+
+
+def run(
+    model: ModelSection,
+    init: InitSection,
+    augment: AugmentSection,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    loss: LossSection,
+    train: TrainSection,
+    trainer: TrainerSection,
+    engine: EngineSection,
+    tracking: TrackingSection,
+    overrides: Sequence[str] = (),
+    composed: Mapping[str, Any] | None = None,
+) -> None:
+    """Train on the store's tiles and keep the weights of the best epoch.
+
+    ``overrides`` and ``composed``, all of params.yaml, are for the record of the run alone.
+    """
+    store = Store.open()
+    sections = {
+        "model": model,
+        "init": init,
+        "augment": augment,
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "loss": loss,
+        "train": train,
+    }
+    params = {name: section.model_dump(mode="json") for name, section in sections.items()}
+    weights = class_weights(loss, store.classes, store.counts["train"])
+    network = build(
+        model.layers,
+        bands=store.bands,
+        classes=store.classes,
+        tile_size=store.tile_size,
+        mean=store.mean.tolist(),
+        std=store.std.tolist(),
+        init=init,
+        seed=train.seed,
+    )
+    folder = CHECKPOINTS / _key(params, store.digest)
+    keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
+    with start(
+        tracking, params=composed or params, overrides=overrides, data=_facts(store)
+    ) as record:
+        lightning = trainers.make(
+            trainer,
+            engine,
+            logger=record.lightning_logger(),
+            callbacks=[
+                Curves(CURVES),
+                keeper,
+                *trainers.early_stopping(f"validation_{train.monitor}", train.patience),
+            ],
+        )
+        epoch_steps = steps(store.count("train"), train.batch_size, lightning.world_size)
+        epochs = max(train.epochs, math.ceil(train.min_steps / epoch_steps))
+        lightning.fit_loop.max_epochs = epochs
+        task = Classifier(
+            network,
+            weights=weights,
+            loss=loss,
+            optimizer=optimizer,
+            schedule=schedule,
+            epochs=epochs,
+            epoch_steps=epoch_steps,
+            seed=train.seed,
+            average=train.average,
+        )
+        data = TileData(store, train=train, augment=augment, weights=weights)
+        try:
+            lightning.fit(task, datamodule=data)
+        except SystemExit as stop:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from stop
+        if not lightning.is_global_zero:
+            return
+        kept = _keep(task, keeper, params, store.digest)
+        record.tag("model_digest", kept.digest)
+        record.artifact(MODELS, "model")
+        record.artifact(CURVES, "train")
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep(
+    task: Classifier, keeper: trainers.BestCheckpoint, params: dict[str, Any], data_digest: str
+) -> Bundle:
+    """Write the bundle with the weights of the best epoch."""
+    assert keeper.best_model_score is not None, "an epoch or more was trained and measured"
+    best = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
+    task.load_state_dict(best["state_dict"])
+    kept = bundle.save(task.final, data_digest=data_digest, params=params, root=MODELS)
+    say(
+        f"Kept epoch {best['epoch'] + 1}, {keeper.monitor} {float(keeper.best_model_score):.4f}, "
+        f"in {MODELS}/ ({kept.digest[:12]})."
+    )
+    return kept
+
+
+def _key(params: dict[str, Any], data_digest: str) -> str:
+    """What a training is known by: its parameters and its data."""
+    text = json.dumps([params, data_digest], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _facts(store: Store) -> Dataset:
+    return Dataset(
+        name="tiles",
+        digest=store.digest,
+        counts=store.counts,
+        bands=store.bands.names,
+        tile_size=store.tile_size,
+        dtype=str(store.dtype),
+        source=str(store.root),
+    )

@@ -1,0 +1,211 @@
+"""Look inside the trained network: its filters, their answers to tiles, kernels made by hand."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import console, probes, report
+from pipeline.errors import ConfigError
+from pipeline.figures import canvas, inside
+from pipeline.report import Inside, Picture, Subject
+from pipeline.trained import Trained
+
+if TYPE_CHECKING:
+    from pipeline.schema import EngineSection, TrackingSection, VisualizeSection
+
+REPORTS, PREDICTIONS = Path("reports"), Path("predictions")
+OUT = REPORTS / "visualize"
+SPLIT = "test"
+FILTERS = 6  # whose activations are shown unless some are named
+# Blurs and edges; the identity shows nothing that the band itself does not.
+KERNELS = [name for name in probes.KERNELS if name != "identity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Tiles that are looked at."""
+
+    rows: list[int]  # of the test split
+    pixels: NDArray[Any]  # (N, H, W, C)
+    names: list[str]  # true class of each
+    ids: list[str]
+    colours: list[str]
+
+
+def run(visualize: VisualizeSection, engine: EngineSection, tracking: TrackingSection) -> None:
+    """Write pictures and arrays to ``reports/visualize/`` and the page ``reports/index.html``."""
+    trained = Trained.open(engine)
+    network = trained.bundle.network
+    layer = visualize.layer or probes.first_convolution(network)
+    if layer is not None:
+        probes.convolution(network, layer)  # refuse another layer before any work is done
+    band = visualize.kernel_band or trained.store.bands.names[-1]
+    trained.store.bands.index(band)
+    shown = choose_tiles(trained, visualize)
+    shutil.rmtree(OUT, ignore_errors=True)
+    OUT.mkdir(parents=True)
+    if layer is None:
+        console.say("The network has no convolution: no filters and activations to show.")
+        content = Inside(None, kernels=draw_kernels(trained, shown, band))
+    else:
+        chosen = choose_filters(trained, layer, visualize.filters)
+        content = Inside(
+            layer,
+            draw_filters(trained, layer),
+            draw_activations(trained, shown, layer, chosen),
+            draw_kernels(trained, shown, band),
+        )
+    page = report.write(subject(trained), content, REPORTS, PREDICTIONS)
+    console.say(f"Wrote {page} and {len(list(OUT.iterdir()))} files in {OUT}.")
+    record(trained, page, tracking)
+
+
+def subject(trained: Trained) -> Subject:
+    """What the page says of the network at its top."""
+    bundle = trained.bundle
+    return Subject(
+        name=str(bundle.params.get("model", {}).get("name", "network")),
+        digest=bundle.digest,
+        bands=bundle.bands.names,
+        classes=bundle.classes,
+        tile_size=bundle.tile_size,
+        parameters=sum(p.numel() for p in bundle.network.parameters()),
+    )
+
+
+def choose_tiles(trained: Trained, visualize: VisualizeSection) -> Shown:
+    """The tiles named in ``visualize.tiles``, or one of each class that has a tile it got right."""
+    store = trained.store
+    actual, count = store.labels(SPLIT), store.count(SPLIT)
+    if visualize.tiles is None:
+        probabilities = trained.probabilities(SPLIT, visualize.batch_size)
+        rows = typical(actual, probabilities)
+        missing = sorted(set(range(len(store.classes))) - set(actual[rows].tolist()))
+        if missing:
+            names = ", ".join(store.classes.names[k] for k in missing)
+            console.say(f"No {SPLIT} tile of {names} was recognised: none is shown.")
+    else:
+        rows = visualize.tiles
+        if wrong := [row for row in rows if not 0 <= row < count] or not rows:
+            raise ConfigError(
+                f"Expected rows of the {SPLIT} split from 0 to {count - 1} in visualize.tiles, "
+                f"got {wrong if rows else 'none'}."
+            )
+    places = [store.split_range(SPLIT).start + row for row in rows]
+    labels = actual[rows].tolist()
+    return Shown(
+        rows=rows,
+        pixels=store.pixels(SPLIT, np.array(rows, dtype=np.int64)),
+        names=[store.classes.names[k] for k in labels],
+        ids=store.index["id"].iloc[places].tolist(),
+        colours=[store.classes.colours[k] for k in labels],
+    )
+
+
+def typical(actual: NDArray[np.int64], probabilities: NDArray[np.float32]) -> list[int]:
+    """Row of the median confidence among the right ones of each class; of an even number, below."""
+    right = probabilities.argmax(axis=1) == actual
+    confidence = probabilities.max(axis=1)
+    rows = []
+    for label in range(probabilities.shape[1]):
+        mine = np.flatnonzero(right & (actual == label))
+        if len(mine):
+            ranked = mine[np.argsort(confidence[mine], kind="stable")]
+            rows.append(int(ranked[(len(ranked) - 1) // 2]))
+    return rows
+
+
+def choose_filters(trained: Trained, layer: str, wanted: list[int] | None) -> list[int]:
+    """The filters named in ``visualize.filters``, or those with the largest norm."""
+    weights = probes.filters(trained.bundle.network, layer)
+    if wanted is None:
+        return probes.strongest(weights, FILTERS)
+    if not wanted or not all(0 <= index < len(weights) for index in wanted):
+        raise ConfigError(
+            f"Expected filters of {layer} from 0 to {len(weights) - 1} in visualize.filters, "
+            f"got {wanted}."
+        )
+    return wanted
+
+
+def save_arrays(name: str, arrays: dict[str, Any]) -> None:
+    """Keep arrays by layer for those who want the numbers behind the pictures."""
+    np.savez(OUT / f"{name}.npz", **arrays)
+
+
+def draw_filters(trained: Trained, layer: str) -> list[Picture]:
+    """Filters in false colour, if they see the bands themselves, and channel by channel."""
+    weights = probes.filters(trained.bundle.network, layer)
+    bands = trained.bundle.bands
+    save_arrays("filters", {layer: weights})
+    first = layer == probes.first_convolution(trained.bundle.network)
+    pictures = []
+    if first and weights.shape[1] == len(bands):
+        channels: Sequence[str] = bands.names
+        path = canvas.save(
+            inside.filters_in_colour(weights, bands, layer), OUT / "filters_colour.png"
+        )
+        pictures.append(Picture("In false colour", path, f"Filters of {layer} as colour tiles."))
+    else:
+        channels = [str(i) for i in range(weights.shape[1])]
+    path = canvas.save(
+        inside.filters_by_channel(weights, channels, layer), OUT / "filters_channels.png"
+    )
+    alt = f"Weights of the filters of {layer}, one panel for each input channel."
+    return [*pictures, Picture("Channel by channel", path, alt)]
+
+
+def draw_activations(
+    trained: Trained, shown: Shown, layer: str, chosen: list[int]
+) -> list[Picture]:
+    """What the chosen filters answer to each tile, layer after layer."""
+    chain = probes.chain(trained.bundle.network, layer)
+    heard = probes.activations(trained.bundle.network, shown.pixels, chain.layers)
+    save_arrays("activations", {"rows": np.array(shown.rows), **heard})
+    kinds = {chain.convolution: "convolution", chain.activation: "activation"}
+    bands = trained.bundle.bands
+    stretch = canvas.Stretch.of(shown.pixels)
+    looks = stretch.apply(shown.pixels)
+    pictures = []
+    for i, (row, name) in enumerate(zip(shown.rows, shown.names, strict=True)):
+        views = {
+            "natural colour": looks[i][..., list(bands.natural)],
+            "false colour": looks[i][..., list(bands.false_colour)],
+        }
+        stages = {
+            f"{kinds.get(key, 'pooling')}\n{key}": maps[i, chosen] for key, maps in heard.items()
+        }
+        figure = inside.activations(views, stages, chosen, f"{name}: {shown.ids[i]}")
+        path = canvas.save(figure, OUT / f"activations_{row}.png")
+        alt = f"A tile of {name} and what filters of {layer} make of it."
+        pictures.append(Picture(f"{name}: {shown.ids[i]}", path, alt, shown.colours[i]))
+    return pictures
+
+
+def draw_kernels(trained: Trained, shown: Shown, band: str) -> list[Picture]:
+    """Hand-made kernels over one band of the tiles."""
+    values = shown.pixels[..., trained.bundle.bands.index(band)]
+    answers = {
+        name: np.stack([probes.apply_kernel(value, probes.KERNELS[name]) for value in values])
+        for name in KERNELS
+    }
+    masks = {name: probes.KERNELS[name] for name in KERNELS}
+    figure = inside.kernels(list(zip(shown.names, values, strict=True)), answers, masks, band)
+    path = canvas.save(figure, OUT / "kernels.png")
+    return [Picture(f"Band {band}", path, f"Blurs and edges of the band {band}.")]
+
+
+def record(trained: Trained, page: Path, tracking: TrackingSection) -> None:
+    """Keep pictures, arrays and the page in the MLflow run of these weights."""
+    from pipeline.tracking import find
+
+    with find(tracking, trained.bundle.digest, params=trained.bundle.params) as run:
+        run.artifact(OUT, "visualize")
+        run.artifact(page)

@@ -1,0 +1,162 @@
+"""The tile store, for reading: pixels by split, and one row of facts a tile."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipeline.errors import StoreError
+from pipeline.packing import FORMAT, INDEX, StoreWriter, count_tiles, shard_name, tile_shape
+from pipeline.split import SPLITS
+from pipeline.types import Bands, Bounds, Classes, Tile, Window
+
+__all__ = ["INDEX", "ROOT", "Store", "StoreWriter", "count_tiles"]
+
+ROOT = Path("data/tiles")
+
+
+@dataclass(frozen=True)
+class Store:
+    """A tile store that was opened; pixels stay on disk until they are asked for."""
+
+    root: Path
+    bands: Bands
+    classes: Classes
+    tile_size: int
+    dtype: np.dtype[Any]
+    mean: NDArray[np.float64]  # (C,), of the training split, as is std
+    std: NDArray[np.float64]
+    digest: str  # of pixels, labels and ids
+    resolution: float | None  # metres a pixel, if all tiles share it
+    counts: dict[str, dict[str, int]]  # split -> class -> tiles
+    shard_rows: dict[str, list[int]]  # split -> tiles of each shard
+
+    @classmethod
+    def open(cls, root: Path = ROOT) -> Store:
+        """Open a store and check that its files are there, and whole."""
+        meta = _read_meta(root)
+        store = cls(
+            root=root,
+            bands=Bands(tuple(meta["bands"])),
+            classes=Classes(tuple(meta["classes"])),
+            tile_size=meta["tile_size"],
+            dtype=np.dtype(meta["dtype"]),
+            mean=np.array(meta["mean"]),
+            std=np.array(meta["std"]),
+            digest=meta["digest"],
+            resolution=meta["resolution"],
+            counts=meta["counts"],
+            shard_rows=meta["shard_rows"],
+        )
+        store._check()
+        return store
+
+    def _check(self) -> None:
+        for split in SPLITS:
+            rows = sum(self.shards_of(split, index).shape[0] for index in self._numbers(split))
+            if rows != self.count(split):
+                raise _torn(self.root, f"{rows} of {self.count(split)} tiles of {split}")
+        path = self.root / "index.parquet"
+        try:
+            rows = pq.read_metadata(path).num_rows
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _torn(self.root, f"no readable {path.name}") from error
+        if rows != sum(map(self.count, SPLITS)):
+            raise _torn(self.root, f"{rows} rows in {path.name}")
+
+    @cached_property
+    def index(self) -> pd.DataFrame:
+        """A row a tile, in the order train, validation, test."""
+        frame: pd.DataFrame = pq.read_table(self.root / "index.parquet").to_pandas()
+        return frame
+
+    def count(self, split: str) -> int:
+        """Tiles of a split."""
+        return sum(self.counts[split].values())
+
+    def split_range(self, split: str) -> range:
+        """Rows of the index that belong to a split."""
+        before = SPLITS[: SPLITS.index(split)]
+        start = sum(map(self.count, before))
+        return range(start, start + self.count(split))
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """Labels (N,) of a split."""
+        rows = self.split_range(split)
+        return self.index["label"].to_numpy(np.int64)[rows.start : rows.stop].copy()
+
+    def shards(self, split: str) -> list[np.memmap[Any, Any]]:
+        """Memory-mapped pixels (n, H, W, C) of a split, shard by shard."""
+        return [self.shards_of(split, index) for index in self._numbers(split)]
+
+    def shards_of(self, split: str, index: int) -> np.memmap[Any, Any]:
+        """One shard of a split."""
+        path = self.root / shard_name(split, index)
+        try:
+            shard = np.load(path, mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise _torn(self.root, f"no whole {path.name}") from error
+        shape = (self.shard_rows[split][index], *tile_shape(self.tile_size, len(self.bands)))
+        if shard.shape != shape or shard.dtype != self.dtype:
+            raise _torn(self.root, f"{shard.shape} of {shard.dtype} in {path.name}")
+        return shard  # type: ignore[no-any-return]  # np.load can't tell that it maps
+
+    def _numbers(self, split: str) -> range:
+        return range(len(self.shard_rows[split]))
+
+    def pixels(self, split: str, rows: slice | NDArray[Any] | None = None) -> NDArray[np.generic]:
+        """Pixels (N, H, W, C) of some rows of a split, read into memory; None: of all."""
+        wanted = np.arange(self.count(split))[slice(None) if rows is None else rows]
+        ends = np.cumsum(self.shard_rows[split])
+        out = np.empty((len(wanted), *tile_shape(self.tile_size, len(self.bands))), self.dtype)
+        for number, shard in enumerate(self.shards(split)):
+            start = ends[number] - len(shard)
+            here = (wanted >= start) & (wanted < ends[number])
+            out[here] = shard[wanted[here] - start]
+        return out
+
+    def tile(self, row: int) -> Tile:
+        """One tile, by its row of the index."""
+        facts = self.index.iloc[row]
+        pixels = self.shards_of(str(facts["split"]), int(facts["shard"]))[int(facts["row"])]
+        placed = not np.isnan(facts["left"])
+        return Tile(
+            pixels=np.array(pixels),
+            label=int(facts["label"]),
+            id=str(facts["id"]),
+            source=str(facts["source"]),
+            window=Window(*(int(facts[f"window_{part}"]) for part in Window._fields)),
+            bounds=Bounds(*(float(facts[side]) for side in Bounds._fields)) if placed else None,
+            crs=str(facts["crs"]) if pd.notna(facts["crs"]) else None,
+            group=str(facts["group"]) if pd.notna(facts["group"]) else "",
+            purity=float(facts["purity"]),
+        )
+
+
+def _read_meta(root: Path) -> dict[str, Any]:
+    path = root / "meta.json"
+    if not path.is_file():
+        raise StoreError(f"Expected a tile store, got no {path}. Run dvc repro ingest.")
+    try:
+        meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _torn(root, f"no readable {path.name}") from error
+    if meta.get("format") != FORMAT:
+        raise StoreError(
+            f"Expected a tile store of format {FORMAT}, got {meta.get('format')} in {root}. "
+            "Run dvc repro -f ingest."
+        )
+    return meta
+
+
+def _torn(root: Path, got: str) -> StoreError:
+    return StoreError(f"Expected a whole tile store in {root}, got {got}. Run dvc repro -f ingest.")

@@ -1,0 +1,1 @@
+"""Lightning modules: what a network is trained to do."""

@@ -1,0 +1,57 @@
+"""Learning curves: a line an epoch for the eye, and a table of them for DVC's plots."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import pytorch_lightning as pl
+
+from pipeline.console import say
+
+COLUMNS = (
+    "train_loss",
+    "validation_loss",
+    "validation_accuracy",
+    "validation_balanced_accuracy",
+    "learning_rate",
+)
+
+
+class Curves(pl.Callback):
+    """Writes ``curves.csv`` and prints a line after each epoch; rank zero alone does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines = [",".join(["epoch", *COLUMNS])]
+        self.began = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to time."""
+        self.began = perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add a line; validation is over by now."""
+        if not trainer.is_global_zero:
+            return
+        values = {key: float(trainer.callback_metrics[key]) for key in COLUMNS}
+        epoch = trainer.current_epoch + 1
+        self.lines.append(",".join([str(epoch), *(f"{value:.6g}" for value in values.values())]))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # The whole table anew each time: a reader sees it with or without the last line, not cut.
+        temporary = self.path.with_name(f".{self.path.name}.part")
+        temporary.write_text("\n".join(self.lines) + "\n", encoding="utf-8")
+        temporary.replace(self.path)
+        self._say(epoch, trainer.max_epochs or epoch, values)
+
+    def _say(self, epoch: int, epochs: int, values: dict[str, float]) -> None:
+        if sys.stdout.isatty() and epoch < epochs:
+            return  # the progress bar shows the rest
+        say(
+            f"epoch {epoch}/{epochs}: loss {values['train_loss']:.3f}, "
+            f"validation loss {values['validation_loss']:.3f}, "
+            f"accuracy {values['validation_accuracy']:.1%}, "
+            f"balanced {values['validation_balanced_accuracy']:.1%} "
+            f"({perf_counter() - self.began:.1f} s)"
+        )

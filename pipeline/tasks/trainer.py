@@ -1,0 +1,154 @@
+"""The Lightning trainer: where it runs, in which precision, what it keeps and what it says."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
+from torch import Tensor
+
+from pipeline.console import say
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import Logger
+
+    from pipeline.schema import EngineSection, TrainerSection
+
+BEST = "best"
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the epoch with the best measure; of equals the one with the lower validation loss.
+
+    A validation split of fifty tiles makes ties the rule, and the first of them is seldom the
+    best.
+    """
+
+    def __init__(self, folder: Path, measure: str) -> None:
+        super().__init__(
+            dirpath=folder,
+            filename=BEST,
+            monitor=measure,
+            mode=direction(measure),
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
+        self.loss = float("inf")
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        """Whether this epoch is the best so far."""
+        loss = float(trainer.callback_metrics["validation_loss"])
+        tie = self.best_model_score is not None and current is not None
+        tie = tie and bool(current == self.best_model_score) and loss < self.loss
+        if tie or super().check_monitor_top_k(trainer, current):
+            self.loss = loss
+            return True
+        return False
+
+
+def direction(measure: str) -> Literal["min", "max"]:
+    """Whether less or more of a measure is better."""
+    return "min" if measure.endswith("loss") else "max"
+
+
+def make(
+    where: TrainerSection,
+    engine: EngineSection,
+    *,
+    logger: Logger,
+    callbacks: Sequence[pl.Callback],
+) -> pl.Trainer:
+    """A Lightning trainer; says in which precision it computes, and why.
+
+    Raises:
+        ConfigError: The hardware that was asked for isn't there.
+    """
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+
+    quiet()
+    if engine.threads is not None:
+        torch.set_num_threads(engine.threads)
+    bar = sys.stdout.isatty()
+    gpu = where.accelerator != "cpu" and torch.cuda.is_available()
+    number, reason = precision(engine.precision, gpu=gpu)
+    try:
+        trainer = pl.Trainer(
+            accelerator=where.accelerator,
+            devices=where.devices,
+            num_nodes=where.num_nodes,
+            strategy=where.strategy,
+            detect_anomaly=where.detect_anomaly,
+            precision={"32": "32-true", "bf16": "bf16-mixed"}[number],  # type: ignore[arg-type]
+            max_epochs=1,  # set when the length of an epoch is known, which depends on devices
+            logger=logger,
+            callbacks=[*callbacks, *_bar(bar)],
+            reload_dataloaders_every_n_epochs=1,  # the batches of an epoch are its own
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,  # nothing is logged by the step; other values warn of few steps
+            enable_model_summary=False,
+            enable_progress_bar=bar,
+            use_distributed_sampler=False,
+        )
+    except MisconfigurationException as error:
+        raise ConfigError(
+            f"trainer.accelerator={where.accelerator} with trainer.devices={where.devices} can't "
+            f"run here: {' '.join(str(error).split())} Take trainer=auto or trainer=cpu."
+        ) from error
+    if trainer.is_global_zero:
+        say(f"Precision {number}: {reason}.")
+    return trainer
+
+
+def early_stopping(measure: str, patience: int | None) -> list[pl.Callback]:
+    """Stops when a measure has not gained for ``patience`` epochs."""
+    if patience is None:
+        return []
+    return [EarlyStopping(measure, patience=patience, mode=direction(measure))]
+
+
+def quiet() -> None:
+    """Silence Lightning's hints and device lists; its warnings still come through."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Lightning's own call of a function that torch deprecated; nothing that a user could change.
+    warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
+    # What is logged are sums over all ranks already, the same on each.
+    warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist")
+
+
+def _bar(wanted: bool) -> list[pl.Callback]:
+    from pytorch_lightning.callbacks import RichProgressBar
+
+    return [RichProgressBar(leave=False)] if wanted else []
+
+
+def precision(wanted: str, *, gpu: bool) -> tuple[Literal["32", "bf16"], str]:
+    """Which number type training computes in, and why.
+
+    Weights and sums stay in float32 either way. Without instructions for bfloat16 a CPU converts
+    back and forth, which costs more than it saves.
+    """
+    if wanted == "32":
+        return "32", "asked for"
+    if wanted == "bf16":
+        return "bf16", "asked for"
+    if gpu:
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return "bf16", "this GPU has bfloat16 units"
+        return "32", "this GPU has no bfloat16 units"
+    for check, what in (
+        ("_is_amx_tile_supported", "AMX"),
+        ("_is_avx512_bf16_supported", "AVX-512 BF16"),
+    ):
+        # Not in torch's public interface, so it may go.
+        if getattr(torch.cpu, check, lambda: False)():
+            return "bf16", f"this CPU has {what}"
+    return "32", "this CPU has no bfloat16 instructions"

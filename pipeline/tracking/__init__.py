@@ -1,0 +1,7 @@
+"""MLflow: one run is one pass of the pipeline; ``start`` opens it, ``find`` goes on with it."""
+
+from pipeline.tracking.names import Dataset
+from pipeline.tracking.opening import find, start
+from pipeline.tracking.run import Run
+
+__all__ = ["Dataset", "Run", "find", "start"]

@@ -1,0 +1,44 @@
+"""Lightning's numbers into a run that is open already.
+
+Lightning's own MLflow logger sets the process's global tracking URI, logs every argument of the
+module as a parameter, and ends the run when the fit ends, with evaluation still to come.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities import rank_zero_only
+
+if TYPE_CHECKING:
+    from pipeline.tracking.run import Run
+
+
+class RunLogger(Logger):
+    """Curves over epochs, counted from 1, so that runs with other batch sizes lie on one axis."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self._run.name
+
+    @property
+    def version(self) -> str:
+        """The run's id."""
+        return self._run.id
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Record numbers at their epoch, or at the step of those that come without one."""
+        values = {**metrics}
+        epoch = values.pop("epoch", None)
+        self._run.metrics(values, step if epoch is None else int(epoch) + 1)
+
+    @rank_zero_only
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the run has its parameters since it was opened."""

@@ -1,0 +1,82 @@
+"""What a run is called and which parameters it carries: short, and only what people compare."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Whole sections, or single keys of one. Layers and paths are in the run's params.yaml.
+COMPARED = (
+    "model.name", "tiles.size", "source.kind", "split.method", "init", "augment", "optimizer",
+    "schedule", "loss", "train",
+)  # fmt: skip
+NAME_LENGTH = 40  # characters that the run column of the UI shows
+DIGEST_LENGTH = 8  # as MLflow's own; it refuses more than 36, and the tag has all
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """What a run was trained on, as MLflow shows it."""
+
+    name: str
+    digest: str
+    counts: Mapping[str, Mapping[str, int]]  # split -> class -> tiles
+    bands: Sequence[str]
+    tile_size: int  # pixels a side
+    dtype: str = "uint8"
+    source: str = ""  # the imagery: a file or a folder
+
+    @property
+    def schema(self) -> str:
+        """MLflow's notation of tensors, which its UI shows as a table; -1 is any number."""
+        shape = [-1, self.tile_size, self.tile_size, len(self.bands)]
+        pixels = {"type": "tensor", "tensor-spec": {"dtype": self.dtype, "shape": shape}}
+        return json.dumps({"mlflow_tensorspec": {"features": json.dumps([pixels])}})
+
+    @property
+    def profile(self) -> str:
+        """Bands, and tiles by split and class."""
+        tiles = {split: sum(classes.values()) for split, classes in self.counts.items()}
+        return json.dumps({"bands": [*self.bands], "tiles": tiles, "classes": self.counts})
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and their values, in order; nulls are left out."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key}", value
+
+
+def compared(params: Mapping[str, Any]) -> dict[str, str]:
+    """The parameters of a run, under the keys that ``-S`` takes and as it takes them."""
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in flatten(params)
+        if any(key == wanted or key.startswith(f"{wanted}.") for wanted in COMPARED)
+    }
+
+
+def run_name(params: Mapping[str, Any], overrides: Sequence[str]) -> str:
+    """The network's name and what differs from the defaults, as in ``lecture lr=0.01``."""
+    name = str(params.get("model", {}).get("name", "run"))
+    words = [word for word in map(_word, overrides) if word not in (name, f"name={name}")]
+    shown: list[str] = []
+    for word in words:
+        if len(" ".join([name, *shown, word])) > NAME_LENGTH:
+            break
+        shown.append(word)
+    rest = len(words) - len(shown)
+    return " ".join([name, *shown, *([f"+{rest}"] if rest else [])])
+
+
+def _word(override: str) -> str:
+    """``lr=0.01`` of ``optimizer.lr=0.01``, ``vgg`` of ``model=vgg``, ``-drop`` of ``~a.drop``."""
+    key, _, value = override.lstrip("+").partition("=")
+    if key.startswith("~"):
+        return "-" + key.removeprefix("~").rpartition(".")[2]
+    section, _, leaf = key.rpartition(".")
+    return f"{leaf}={value}" if section else value

@@ -1,0 +1,98 @@
+"""A trained network and the tiles that it is looked at with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import bundle as bundles
+from pipeline import console
+from pipeline.bundle import Bundle
+from pipeline.errors import BundleError, StoreError
+from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.schema import EngineSection
+
+TILES, MODELS = Path("data/tiles"), Path("models")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A store and a bundle that fit each other."""
+
+    store: Store
+    bundle: Bundle
+
+    @classmethod
+    def open(cls, engine: EngineSection, tiles: Path = TILES, models: Path = MODELS) -> Trained:
+        """Open both and check that the network was made for such tiles.
+
+        Raises:
+            StoreError: The store is missing or torn.
+            BundleError: The bundle is, or its bands, classes or tile size differ from the store's.
+        """
+        limit_threads(engine)
+        both = cls(Store.open(tiles), bundles.load(models))
+        both._check(tiles, models)
+        return both
+
+    def _check(self, tiles: Path, models: Path) -> None:
+        store, bundle = self.store, self.bundle
+        pairs = {
+            "bands": (", ".join(bundle.bands), ", ".join(store.bands)),
+            "classes": (", ".join(bundle.classes), ", ".join(store.classes)),
+            "tile size": (f"{bundle.tile_size} pixels", f"{store.tile_size} pixels"),
+        }
+        for what, (expected, got) in pairs.items():
+            if expected != got:
+                raise BundleError(
+                    f"Expected tiles of the {what} that the network in {models} was trained for "
+                    f"({expected}), got {got} in {tiles}. Train again, or ingest such tiles."
+                )
+        if bundle.data_digest != store.digest:
+            console.say(
+                f"The network was trained on other tiles ({bundle.data_digest[:12]}) than those in "
+                f"{tiles} ({store.digest[:12]}): it may have seen some of them in training."
+            )
+
+    def probabilities(self, split: str, batch_size: int) -> NDArray[np.float32]:
+        """Probabilities (N, K) of a split's tiles, in its order.
+
+        Raises:
+            StoreError: The split is empty.
+            BundleError: The network gives numbers that are not finite.
+        """
+        if not self.store.count(split):
+            raise StoreError(f"Expected tiles in the {split} split, got none. See split.{split}.")
+        starts = range(0, self.store.count(split), batch_size)
+        parts = [
+            self.bundle.probabilities(
+                self.store.pixels(split, slice(start, start + batch_size)), batch_size=batch_size
+            )
+            for start in console.progress(starts, total=len(starts), what=f"batches of {split}")
+        ]
+        probabilities = np.concatenate(parts)
+        check_finite(probabilities)
+        return probabilities
+
+
+def check_finite(probabilities: NDArray[np.float32]) -> None:
+    """Refuse what a network that diverged puts out: its largest output would mean nothing."""
+    if bad := int((~np.isfinite(probabilities).all(axis=1)).sum()):
+        raise BundleError(
+            f"Expected probabilities, got {bad} of {len(probabilities)} tiles without: the network "
+            "diverged in training, or the pixels are not finite. Train with a lower optimizer.lr."
+        )
+
+
+def limit_threads(engine: EngineSection) -> None:
+    """Use as many CPU threads as ``engine.threads`` says."""
+    if engine.threads is not None:
+        import torch
+
+        torch.set_num_threads(engine.threads)

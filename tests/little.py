@@ -1,0 +1,98 @@
+"""A little project for tests: a store of made-up tiles and a network trained on them in a second.
+
+Tiles are 12 x 12 pixels of four bands; each class is bright in a band of its own.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from pipeline import bundle
+from pipeline.bundle import Bundle
+from pipeline.network import build
+from pipeline.schema import EngineSection, TrackingSection
+from pipeline.store import Store, StoreWriter
+from pipeline.types import Bands, Classes
+
+BANDS = Bands(("red", "green", "blue", "nir"))
+CLASSES = Classes(("building", "trees", "water"))
+SIZE = 12
+ENGINE = EngineSection(precision="32", threads=1, workers=None)
+UNTRACKED = TrackingSection(enabled=False, experiment="test", uri=None)
+LAYERS: dict[str, dict[str, Any]] = {
+    "normalize": {"_target_": "pipeline.layers.Normalize"},
+    "conv1": {"_target_": "torch.nn.Conv2d", "out_channels": 5, "kernel_size": 3},
+    "relu1": {"_target_": "torch.nn.ReLU"},
+    "pool1": {"_target_": "torch.nn.MaxPool2d", "kernel_size": 2},
+    "conv2": {"_target_": "torch.nn.Conv2d", "out_channels": 4, "kernel_size": 3},
+    "flatten": {"_target_": "torch.nn.Flatten"},
+    "head": {"_target_": "torch.nn.Linear"},
+}
+MLP = {name: LAYERS[name] for name in ("normalize", "flatten", "head")}
+
+
+def tiles(labels: NDArray[Any], seed: int) -> NDArray[np.uint8]:
+    """Tiles (N, H, W, C) of these labels."""
+    rng = np.random.default_rng(seed)
+    pixels = rng.integers(20, 120, (len(labels), SIZE, SIZE, len(BANDS)))
+    pixels[np.arange(len(labels)), :, :, labels + 1] += 50
+    return pixels.astype(np.uint8)
+
+
+def store(
+    root: Path, classes: Classes = CLASSES, counts: tuple[int, int, int] = (90, 12, 31)
+) -> Store:
+    """Write a store with so many tiles in training, validation and test."""
+    rows: list[dict[str, Any]] = []
+    with StoreWriter(root, BANDS, classes, SIZE, np.dtype(np.uint8)) as writer:
+        train = tiles(np.arange(counts[0]) % 3, 0)
+        for seed, (split, count) in enumerate(
+            zip(("train", "validation", "test"), counts, strict=True)
+        ):
+            labels = np.arange(count) % 3
+            writer.append(split, tiles(labels, seed))
+            rows += [_row(split, i, int(label)) for i, label in enumerate(labels)]
+        flat = train.reshape(-1, len(BANDS)).astype(np.float64)
+        writer.finish(pa.Table.from_pylist(rows), flat.mean(axis=0), flat.std(axis=0), 1.0)
+    return Store.open(root)
+
+
+def _row(split: str, i: int, label: int) -> dict[str, Any]:
+    window = {"window_row": 0, "window_col": SIZE * i, "window_height": SIZE, "window_width": SIZE}
+    bounds: dict[str, Any] = dict.fromkeys(("left", "bottom", "right", "top"), float("nan"))
+    place = {"source": f"{split}.tif", "crs": None, "group": "", "purity": 1.0}
+    return {"id": f"{split}:{i}", "split": split, "label": label} | window | bounds | place
+
+
+def train(tiles: Store, root: Path, layers: dict[str, Any] = LAYERS, steps: int = 40) -> Bundle:
+    """Train a network on a store and save it; the first class and the third stay a bit confused."""
+    network = build(
+        layers,
+        bands=tiles.bands,
+        classes=tiles.classes,
+        tile_size=tiles.tile_size,
+        mean=tiles.mean.tolist(),
+        std=tiles.std.tolist(),
+    )
+    pixels = torch.from_numpy(tiles.pixels("train").astype(np.float32)).permute(0, 3, 1, 2)
+    labels = torch.from_numpy(tiles.labels("train"))
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(network(pixels), labels).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    params = {"model": {"name": "little", "layers": layers}}
+    return bundle.save(network, data_digest=tiles.digest, params=params, root=root)
+
+
+def project(folder: Path, layers: dict[str, Any] = LAYERS) -> tuple[Store, Bundle]:
+    """A folder with ``data/tiles`` and ``models``."""
+    (folder / "data").mkdir()
+    made = store(folder / "data" / "tiles")
+    return made, train(made, folder / "models", layers)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+from pipeline.data import Batch
+from pipeline.errors import TrainingError
+from pipeline.network import build
+from pipeline.schema import AdamOptimizer, ConstantSchedule, LossSection, StepSchedule
+from pipeline.tasks.classifier import Average, Classifier, Sums
+from pipeline.tasks.trainer import quiet
+from tests import little
+
+PLAIN = LossSection(name="cross_entropy", label_smoothing=0, class_weights="none")
+
+
+def classifier(average: float = 0.0, **changes: Any) -> Classifier:
+    network = build(
+        little.LAYERS, bands=little.BANDS, classes=little.CLASSES, tile_size=little.SIZE
+    )
+    options: dict[str, Any] = {
+        "weights": np.ones(3),
+        "loss": PLAIN,
+        "optimizer": AdamOptimizer(name="adam", lr=0.003, betas=(0.9, 0.999), weight_decay=0),
+        "schedule": ConstantSchedule(name="constant"),
+        "epochs": 4,
+        "epoch_steps": 2,
+    }
+    return Classifier(network, average=average, **(options | changes))
+
+
+def batches(share: float = 1.0) -> list[Batch]:
+    labels = np.arange(24) % 3
+    pixels = torch.from_numpy(little.tiles(labels, 0)).float().permute(0, 3, 1, 2)
+    classes = torch.from_numpy(labels)
+    return [
+        Batch(pixels[:10], classes[:10], share),
+        Batch(pixels[10:], classes[10:], share),
+    ]
+
+
+class Loader:
+    """An iterable that Lightning does not take for a collection of loaders, as it does a list."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(batches())
+
+    def __len__(self) -> int:
+        return 2
+
+
+def fit(task: Classifier, epochs: int = 1, **options: Any) -> pl.Trainer:
+    quiet()
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=epochs,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        **options,
+    )
+    trainer.fit(task, Loader(), Loader())
+    return trainer
+
+
+def test_sums_are_exact_over_any_slicing() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(20, 3, generator=random)
+    labels = torch.randint(3, (20,), generator=random)
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    sums = Sums(3, torch.device("cpu"))
+    for rows in (slice(0, 3), slice(3, 4), slice(4, 20)):
+        loss = nn.functional.cross_entropy(logits[rows], labels[rows], weight=weights)
+        sums.add(loss, weights[labels[rows]].sum(), logits[rows], labels[rows])
+    mean, counts = sums.reduce(fit(classifier()))
+    whole = nn.functional.cross_entropy(logits, labels, weight=weights)
+    assert mean == pytest.approx(whole.item(), rel=1e-6)
+    assert counts.sum() == 20
+    found = logits.argmax(dim=1)
+    assert counts[1, 2] == int(((labels == 1) & (found == 2)).sum())
+
+
+def test_validation_measures_are_those_of_the_whole_split() -> None:
+    task = classifier()
+    trainer = fit(task)
+    pixels = torch.cat([batch.pixels for batch in batches()])
+    labels = torch.cat([batch.labels for batch in batches()])
+    task.network.eval()
+    with torch.no_grad():
+        logits = task.network(pixels)
+    accuracy = (logits.argmax(dim=1) == labels).double().mean()
+    assert trainer.callback_metrics["validation_accuracy"].item() == accuracy.item()
+    loss = nn.functional.cross_entropy(logits, labels)
+    assert trainer.callback_metrics["validation_loss"].item() == pytest.approx(
+        loss.item(), rel=1e-5
+    )
+
+
+def test_training_learns() -> None:
+    task = classifier()
+    first = fit(task).callback_metrics["train_loss"].item()
+    last = fit(task, epochs=30).callback_metrics["train_loss"].item()
+    assert last < 0.5 * first
+
+
+def test_the_share_scales_the_loss_and_not_the_curve() -> None:
+    task = classifier()
+    fit(task)
+    task.on_train_epoch_start()
+    (whole, _), (half, _) = batches(), batches(0.5)
+    assert task.training_step(half, 0).item() == pytest.approx(
+        task.training_step(whole, 0).item() / 2
+    )
+    first, second = task.training_sums.loss.tolist()
+    assert first / second == pytest.approx(task.training_step(whole, 0).item())
+
+
+def test_smoothing_and_weights_reach_the_loss() -> None:
+    weights = np.array([1.0, 3.0, 0.5])
+    smooth = LossSection(name="cross_entropy", label_smoothing=0.2, class_weights="none")
+    task = classifier(weights=weights, loss=smooth)
+    fit(task)
+    batch = batches()[0]
+    expected = nn.functional.cross_entropy(
+        task.network(batch.pixels), batch.labels, torch.tensor([1.0, 3.0, 0.5]), label_smoothing=0.2
+    )
+    torch.testing.assert_close(task.training_step(batch, 0), expected)
+
+
+def test_the_learning_rate_follows_the_schedule_by_the_step() -> None:
+    task = classifier(schedule=StepSchedule(name="step", every=1, factor=0.1))
+    trainer = fit(task, epochs=3)
+    # Two steps an epoch: the third epoch's steps are numbers 4 and 5.
+    assert trainer.callback_metrics["learning_rate"].item() == pytest.approx(0.003 * 0.01)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.003 * 0.001)
+
+
+def test_a_loss_that_is_not_finite_stops_training() -> None:
+    task = classifier()
+    with torch.no_grad():
+        task.network.get_parameter("conv1.weight").fill_(float("nan"))
+    with pytest.raises(TrainingError, match="finite training loss, got nan in epoch 1; lower opt"):
+        fit(task)
+
+
+def test_average_against_numbers_by_hand() -> None:
+    layer = nn.BatchNorm1d(1)
+    average = Average(layer, keep=0.5)
+    for step, value in enumerate((10.0, 20.0, 30.0), 1):
+        layer.running_mean.fill_(value)  # type: ignore[union-attr]
+        layer.num_batches_tracked.fill_(step)  # type: ignore[union-attr]
+        average.update(layer)
+    # Shares kept: min(0.5, 2/11), min(0.5, 3/12), min(0.5, 4/13).
+    expected = 0.0
+    for value, keep in zip((10.0, 20.0, 30.0), (2 / 11, 3 / 12, 4 / 13), strict=True):
+        expected = keep * expected + (1 - keep) * value
+    state = average.network.state_dict()
+    assert state["running_mean"].item() == pytest.approx(expected)
+    assert state["num_batches_tracked"].item() == 3
+
+
+def test_the_averaged_network_is_measured_and_kept_and_not_trained() -> None:
+    task = classifier(average=0.9)
+    assert task.final is task.averaged
+    fit(task, epochs=3)
+    averaged = task.final.get_parameter("conv1.weight")
+    assert not averaged.requires_grad
+    assert not torch.equal(averaged, task.network.get_parameter("conv1.weight"))
+    assert any(key.startswith("averaged.") for key in task.state_dict())
+    assert classifier().final is not classifier().averaged

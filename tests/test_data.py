@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.augment import Augment
+from pipeline.data import Batch, PlainBatches, Split, TrainingBatches, shares, steps
+from pipeline.errors import TrainingError
+from pipeline.schema import AugmentSection
+
+CPU = torch.device("cpu")
+NONE = AugmentSection(flips=False, quarter_turns=False, brightness=0, contrast=0, noise=0)
+NOISE = AugmentSection(flips=True, quarter_turns=True, brightness=0, contrast=0, noise=1)
+
+
+def split(count: int, dtype: Any = np.uint8, classes: int = 3) -> Split:
+    """Tiles whose first pixel is their row."""
+    pixels = np.random.default_rng(0).integers(0, 200, (count, 4, 4, 2)).astype(dtype)
+    pixels[:, 0, 0, 0] = np.arange(count)
+    return Split(pixels, np.arange(count) % classes, CPU)
+
+
+def training(
+    tiles: Split, augment: AugmentSection = NONE, epoch: int = 0, **where: int
+) -> list[Batch]:
+    batches = TrainingBatches(
+        tiles, Augment(augment, [1, 1]), np.array([1.0, 2.0, 5.0]),
+        batch_size=4, seed=1, epoch=epoch, **where,
+    )  # fmt: skip
+    made = list(batches)
+    assert len(made) == len(batches)
+    return made
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.uint32, np.float32])
+def test_gathers_keep_every_value_of_every_type(dtype: Any) -> None:
+    top = 3e9 if dtype == np.uint32 else 40000 if dtype in (np.uint16, np.float32) else 120
+    pixels = (np.arange(5 * 2 * 2 * 3).reshape(5, 2, 2, 3) + top).astype(dtype)
+    tiles, labels = Split(pixels, np.arange(5), CPU).take(np.array([3, 0, 3]))
+    assert labels.tolist() == [3, 0, 3]
+    assert tiles.dtype == torch.float32
+    assert tiles.is_contiguous(memory_format=torch.channels_last)
+    expected = pixels[[3, 0, 3]].astype(np.float32).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(tiles.numpy(), expected)
+
+
+def test_a_read_only_map_of_a_file_will_do(tmp_path: Any) -> None:
+    np.save(tmp_path / "a.npy", np.ones((3, 2, 2, 1), np.uint8))
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert Split(mapped, np.zeros(3), CPU).take(np.array([2]))[0].sum() == 4
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    tiles=st.integers(1, 300),
+    batch=st.integers(1, 40),
+    ranks=st.integers(1, 5),
+    e=st.integers(0, 9),
+)
+def test_shares_cover_each_tile_once_on_one_rank(
+    tiles: int, batch: int, ranks: int, e: int
+) -> None:
+    if tiles < ranks:
+        with pytest.raises(TrainingError, match=r"trainer\.devices"):
+            steps(tiles, batch, ranks)
+        return
+    parts = [
+        list(shares(tiles, batch_size=batch, seed=0, epoch=e, rank=rank, ranks=ranks))
+        for rank in range(ranks)
+    ]
+    count = steps(tiles, batch, ranks)
+    assert {len(part) for part in parts} == {count}
+    seen = np.concatenate([rows for part in parts for _, rows in part])
+    assert sorted(seen.tolist()) == list(range(tiles))
+    for step in range(count):
+        sizes = [len(part[step][1]) for part in parts]
+        assert min(sizes) >= 1
+        assert max(sizes) - min(sizes) <= 1
+        whole = np.concatenate([part[step][1] for part in parts])
+        assert set(whole.tolist()) == set(parts[0][step][0].tolist())
+
+
+def test_a_last_batch_too_small_for_all_ranks_joins_the_one_before() -> None:
+    assert steps(20, 4, 2) == 3  # 8, 8, 4
+    assert steps(19, 4, 2) == 2  # 8, 11
+    assert steps(9, 8, 1) == 1
+    assert steps(10, 8, 1) == 2
+
+
+def test_epochs_differ_and_repeat() -> None:
+    def order(epoch: int, seed: int = 0) -> list[int]:
+        batches = shares(50, batch_size=8, seed=seed, epoch=epoch)
+        return [int(row) for _, rows in batches for row in rows]
+
+    assert order(0) == order(0)
+    assert order(0) != order(1)
+    assert order(0) != order(0, seed=1)
+
+
+def test_batches_are_a_function_of_seed_epoch_and_step() -> None:
+    tiles = split(22)
+    first, again = training(tiles, NOISE), training(tiles, NOISE)
+    other = training(tiles, NOISE, epoch=1)
+    for one, two, three in zip(first, again, other, strict=True):
+        assert torch.equal(one.pixels, two.pixels)
+        assert torch.equal(one.labels, two.labels)
+        assert not torch.equal(one.pixels, three.pixels)
+
+
+def test_labels_stay_with_their_pixels() -> None:
+    for batch in training(split(22)):
+        assert torch.equal(batch.pixels[:, 0, 0, 0].long() % 3, batch.labels)
+
+
+def test_the_mean_over_ranks_of_share_times_own_mean_is_the_global_mean() -> None:
+    tiles, weights = split(23), torch.tensor([1.0, 2.0, 5.0])
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(23, 3, generator=random)
+
+    def loss(batch: Batch) -> torch.Tensor:
+        rows = batch.pixels[:, 0, 0, 0].long()
+        return torch.nn.functional.cross_entropy(
+            logits[rows], batch.labels, weight=weights, label_smoothing=0.1
+        )
+
+    parts = [training(tiles, rank=rank, ranks=3) for rank in range(3)]
+    for step in zip(*parts, strict=True):
+        mean = sum(batch.share * loss(batch) for batch in step) / 3
+        whole = Batch(torch.cat([b.pixels for b in step]), torch.cat([b.labels for b in step]), 1.0)
+        torch.testing.assert_close(mean, loss(whole))
+
+
+def test_one_rank_has_the_whole_share() -> None:
+    assert {batch.share for batch in training(split(22))} == {1.0}
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_plain_batches_are_disjoint_and_in_order(ranks: int) -> None:
+    tiles = split(23)
+    seen: list[int] = []
+    for rank in range(ranks):
+        batches = PlainBatches(tiles, batch_size=5, rank=rank, ranks=ranks)
+        made = list(batches)
+        assert len(made) == len(batches)
+        seen += [int(row) for batch in made for row in batch.pixels[:, 0, 0, 0]]
+    assert seen == list(range(23))
+
+
+def test_more_ranks_than_tiles_leave_some_without_validation() -> None:
+    assert list(PlainBatches(split(1), batch_size=5, rank=1, ranks=2)) == []

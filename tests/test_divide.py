@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline.divide import divide
+from pipeline.errors import SplitError
+from pipeline.schema import SplitSection
+from pipeline.sources.batch import NAME, table
+from pipeline.split import DROPPED
+from pipeline.types import Classes
+
+CLASSES = Classes(("a", "b"))
+ROWS = 40  # tiles of 10 units side by side, of alternating class
+
+
+def _facts(**changes: Any) -> pa.Table:
+    place = np.arange(ROWS)
+    columns: dict[str, Any] = {
+        "id": pa.array([f"t{i}" for i in place]),
+        "label": place % 2,
+        "source": "s.tif",
+        "window_row": 0,
+        "window_col": place * 10,
+        "window_height": 10,
+        "window_width": 10,
+        "left": place * 10.0,
+        "bottom": np.zeros(ROWS),
+        "right": place * 10.0 + 10,
+        "top": np.full(ROWS, 10.0),
+        "crs": "EPSG:32633",
+        "frame": "EPSG:32633",
+        "group": "s.tif",
+    }
+    return table(columns | changes, ROWS)
+
+
+def _section(**changes: Any) -> SplitSection:
+    given = {"method": "auto", "train": 0.5, "validation": 0.25, "test": 0.25, "seed": 0}
+    return SplitSection(**(given | changes))
+
+
+def _names(values: list[Any]) -> pa.Array:
+    return pa.array(values, pa.string()).cast(NAME)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "method"),
+    [
+        ("scenes", {}, "block"),
+        ("scenes", {"left": None, "crs": None, "frame": "s.tif"}, "group"),
+        ("folders", {}, "group"),
+        ("folders", {"group": _names([f"{i}.tif" for i in range(ROWS)])}, "random"),
+        ("sat", {"group": None, "frame": None}, "random"),
+        ("sat", {"official": _names(["train"] * 30 + ["test"] * 10), "group": None}, "official"),
+    ],
+)
+def test_auto_chooses_by_what_is_known(kind: str, changes: dict[str, Any], method: str) -> None:
+    if method == "group":  # one group can't fill three splits
+        changes = changes | {"group": _names([f"{i // 2}.tif" for i in range(ROWS)])}
+    section = _section(block_size=20) if method == "block" else _section()
+    division = divide(_facts(**changes), kind, CLASSES, section)
+    assert division.method == method
+    assert set(division.split) == {0, 1, 2}
+
+
+def test_a_block_is_ten_tiles_wide_unless_told() -> None:
+    division = divide(_facts(), "scenes", CLASSES, _section())
+    runs = division.split.reshape(4, 10)
+    assert (runs == runs[:, :1]).all()
+    assert (division.split != DROPPED).all()
+
+
+def test_tiles_with_no_place_have_no_blocks() -> None:
+    with pytest.raises(SplitError, match="tiles with a place"):
+        divide(_facts(frame=None), "sat", CLASSES, _section(method="block"))
+
+
+def test_tiles_that_lie_in_a_block_without_a_centre_are_dropped_too() -> None:
+    """Two tiles far enough apart for two blocks meet in a third that is nobody's."""
+    left = np.arange(ROWS) * 100.0
+    left[20], left[21] = 2009.9 - 7, 2009.9  # centres in blocks 200 and 201, of ten units
+    facts = _facts(left=left, right=left + 10)
+    for seed in range(8):
+        division = divide(facts, "scenes", CLASSES, _section(block_size=10, seed=seed))
+        kept = division.split[20:22]
+        assert kept[0] == kept[1] or DROPPED in kept
+
+
+def test_an_official_split_that_tears_a_group_is_refused() -> None:
+    group = _names(["torn"] * 2 + [f"{i}.tif" for i in range(ROWS - 2)])
+    official = _names(["train", "test"] + ["train"] * 30 + ["test"] * 8)
+    with pytest.raises(SplitError, match="each group in one split, got torn in two"):
+        divide(_facts(group=group, official=official), "sat", CLASSES, _section())
+
+
+def test_each_missing_class_is_named_with_its_split() -> None:
+    labels = np.zeros(ROWS, np.int64)
+    with pytest.raises(SplitError, match="b from train, b from validation, b from test"):
+        divide(_facts(label=labels), "folders", CLASSES, _section(method="random"))
+    labels[0] = 1
+    with pytest.raises(SplitError, match="missing: b from validation, b from test, with"):
+        divide(_facts(label=labels), "folders", CLASSES, _section(method="random"))
+
+
+def test_overlapping_tiles_split_at_random_are_refused_by_name() -> None:
+    left = np.arange(ROWS) * 5.0
+    with pytest.raises(SplitError, match=r"same place in \w+ \(tile t\d+\) and in \w+ \(tile t\d+"):
+        divide(_facts(left=left, right=left + 10), "scenes", CLASSES, _section(method="random"))

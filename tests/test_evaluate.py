@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import metrics
+from pipeline.bundle import Bundle
+from pipeline.errors import BundleError, StoreError
+from pipeline.schema import EvaluateSection, TrackingSection
+from pipeline.stages import evaluate
+from pipeline.store import Store
+from pipeline.trained import Trained, check_finite
+from pipeline.types import Classes
+from tests import little
+
+SECTION = EvaluateSection(split="test", batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Store, Bundle]:
+    folder = tmp_path_factory.mktemp("evaluate")
+    return folder, *little.project(folder)
+
+
+@pytest.fixture
+def here(made: tuple[Path, Store, Bundle], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(made[0])
+    return made[0]
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_files_agree_with_the_network_and_with_each_other(
+    made: tuple[Path, Store, Bundle], here: Path
+) -> None:
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
+    _, store, bundle = made
+    expected = bundle.probabilities(store.pixels("test"), batch_size=31)
+    with Path("reports/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["tile_id"] for row in rows] == [f"test:{i}" for i in range(31)]
+    labels = [store.classes.index(row["actual"]) for row in rows]
+    found = [store.classes.index(row["predicted"]) for row in rows]
+    assert labels == store.labels("test").tolist()
+    assert found == expected.argmax(axis=1).tolist()
+    confidence = [float(row["confidence"]) for row in rows]
+    np.testing.assert_allclose(confidence, expected.max(axis=1), atol=2e-6)
+    counts = metrics.confusion(np.array(labels), np.array(found), 3)
+    with Path("reports/confusion.csv").open() as file:
+        header, *matrix = csv.reader(file)
+    assert header == list(store.classes)
+    assert np.array_equal(np.array(matrix, dtype=int), counts)
+    written = json.loads(Path("reports/metrics.json").read_text())
+    assert list(written) == [
+        "n", "accuracy", "accuracy_ci95", "balanced_accuracy", "macro_f1", "kappa", "nll", "ece",
+        "per_class",
+    ]  # fmt: skip
+    assert written["n"] == 31
+    assert written["accuracy"] == round(np.trace(counts) / 31, 6)
+    assert written["per_class"]["trees"]["support"] == 10
+    assert set(written["per_class"]["trees"]) == {"recall", "precision", "f1", "support"}
+    for name in ("confusion", "per_class"):
+        assert Path(f"reports/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_second_run_gives_the_same_bytes_whatever_the_batch(here: Path) -> None:
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
+    first = _files(here / "reports")
+    evaluate.run(SECTION.model_copy(update={"batch_size": 31}), little.ENGINE, little.UNTRACKED)
+    assert _files(here / "reports") == first
+
+
+def test_terminal_names_the_weakest_class(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
+    counts = np.loadtxt("reports/confusion.csv", delimiter=",", skiprows=1, dtype=int)
+    printed = capsys.readouterr().out
+    assert metrics.weakest(counts, little.CLASSES).sentence() in printed
+    assert "95% interval" in printed
+
+
+def test_another_split_can_be_measured(here: Path) -> None:
+    evaluate.run(
+        SECTION.model_copy(update={"split": "validation"}), little.ENGINE, little.UNTRACKED
+    )
+    assert json.loads(Path("reports/metrics.json").read_text())["n"] == 12
+
+
+def test_numbers_and_files_land_in_the_run_of_the_weights(
+    made: tuple[Path, Store, Bundle], here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: dict[str, Any] = {"paths": []}
+
+    class Run:
+        def __enter__(self) -> Run:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def metrics(self, values: dict[str, float]) -> None:
+            calls["values"] = values
+
+        def artifact(self, path: Path, folder: str) -> None:
+            calls["paths"].append(path.name)
+
+        def figure(self, path: Path) -> None:
+            calls["paths"].append(path.name)
+
+    def find(tracking: TrackingSection, digest: str, **_: object) -> Run:
+        calls["digest"] = digest
+        return Run()
+
+    monkeypatch.setattr("pipeline.tracking.find", find)
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
+    assert calls["digest"] == made[2].digest
+    assert calls["values"]["test_n"] == 31
+    assert 0 <= calls["values"]["test_recall/trees"] <= 1
+    assert calls["paths"] == [
+        "metrics.json", "confusion.csv", "predictions.csv", "confusion.png", "per_class.png"
+    ]  # fmt: skip
+
+
+def test_numbers_have_names_that_mlflow_takes_and_none_is_undefined() -> None:
+    summary = metrics.summarize(np.array([[3, 1], [0, 0]]), Classes(("a: crops (annual)", "b")))
+    flat = evaluate.flat(summary, "test")
+    assert flat["test_accuracy_ci95_low"] < 0.75 < flat["test_accuracy_ci95_high"]
+    assert flat["test_recall/a_ crops _annual_"] == 0.75
+    assert "test_recall/b" not in flat
+    assert flat["test_support/b"] == 0
+
+
+def test_class_without_tiles_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
+    summary = metrics.summarize(counts, little.CLASSES)
+    evaluate.report(summary, counts, little.CLASSES)
+    assert "No tiles of water: left out of the means." in capsys.readouterr().out
+
+
+def test_tiles_of_other_classes_are_refused(
+    made: tuple[Path, Store, Bundle], tmp_path: Path
+) -> None:
+    other = tmp_path / "tiles"
+    little.store(other, Classes(("building", "trees", "snow")), (3, 3, 3))
+    with pytest.raises(
+        BundleError, match=r"of the classes .* \(building, trees, water\), got .*snow"
+    ):
+        Trained.open(little.ENGINE, other, made[0] / "models")
+
+
+def test_other_tiles_are_measured_but_said(
+    made: tuple[Path, Store, Bundle], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    little.store(tmp_path / "tiles", counts=(3, 3, 3))
+    trained = Trained.open(little.ENGINE, tmp_path / "tiles", made[0] / "models")
+    assert "trained on other tiles" in capsys.readouterr().out
+    assert trained.probabilities("test", 2).shape == (3, 3)
+
+
+def test_an_empty_split_is_refused(made: tuple[Path, Store, Bundle], tmp_path: Path) -> None:
+    little.store(tmp_path / "tiles", counts=(3, 3, 0))
+    trained = Trained.open(little.ENGINE, tmp_path / "tiles", made[0] / "models")
+    with pytest.raises(StoreError, match="test split, got none"):
+        trained.probabilities("test", 8)
+
+
+def test_a_network_that_diverged_is_refused() -> None:
+    with pytest.raises(BundleError, match="1 of 2 tiles without"):
+        check_finite(np.array([[0.5, 0.5], [np.nan, 0.5]], dtype=np.float32))

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from pipeline import bundle, metrics
+from pipeline.bundle import Bundle
+from pipeline.network import build
+from pipeline.schema import ExportSection
+from pipeline.stages import evaluate, export
+from tests import little
+
+NORM = {"_target_": "torch.nn.BatchNorm2d"}
+GAP = {"_target_": "pipeline.layers.GlobalAvgPool"}
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bundle:
+    monkeypatch.chdir(tmp_path)
+    return little.project(tmp_path)[1]
+
+
+def logits(path: Path, pixels: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["logits"], {"pixels": pixels})[0])
+
+
+def tiles(count: int) -> np.ndarray:
+    return little.tiles(np.arange(count) % 3, 5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_onnx_gives_the_same_logits_for_any_number_of_tiles(trained: Bundle, count: int) -> None:
+    export.run(ExportSection(onnx=True))
+    pixels = tiles(count).astype(np.float32).transpose(0, 3, 1, 2)
+    got = logits(Path("models/export/model.onnx"), pixels)
+    with torch.no_grad():
+        expected = trained.network(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_normalization_over_batches_is_exported_as_it_predicts(tmp_path: Path) -> None:
+    layers = {"norm": NORM, "conv": little.LAYERS["conv1"], "norm2": NORM, "gap": GAP}
+    layers["head"] = little.LAYERS["head"]
+    network = build(layers, bands=little.BANDS, classes=little.CLASSES, tile_size=little.SIZE)
+    pixels = tiles(9).astype(np.float32).transpose(0, 3, 1, 2)
+    network.train()(torch.from_numpy(pixels))
+    export.to_onnx(network, tmp_path / "model.onnx")
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(
+        logits(tmp_path / "model.onnx", pixels), expected, rtol=1e-4, atol=1e-4
+    )
+
+
+def test_the_exported_bundle_is_the_bundle(trained: Bundle) -> None:
+    export.run(ExportSection(onnx=False))
+    assert bundle.load(Path("models/export")).digest == trained.digest
+    assert not Path("models/export/model.onnx").exists()
+
+
+def test_nothing_of_an_earlier_export_stays(trained: Bundle) -> None:
+    export.run(ExportSection(onnx=False))
+    Path("models/export/model.onnx").write_bytes(b"old")
+    export.run(ExportSection(onnx=False))
+    assert not Path("models/export/model.onnx").exists()
+
+
+def test_the_card_says_what_the_model_is(trained: Bundle) -> None:
+    export.run(ExportSection(onnx=False))
+    text = Path("models/export/model.md").read_text()
+    assert "Bands, in this order: red, green, blue, nir" in text
+    assert "Classes, in the order of the outputs: building, trees, water" in text
+    assert "12 x 12 pixels. 480 parameters" in text
+    assert "Not measured yet." in text
+    assert "model.onnx" not in text
+
+
+def test_the_card_gives_the_measures(trained: Bundle) -> None:
+    counts = np.array([[8, 2, 0], [0, 10, 0], [0, 0, 0]])
+    probabilities = np.full((20, 3), 1 / 3, np.float32)
+    actual = np.repeat([0, 1], 10)
+    summary = evaluate.measures(counts, probabilities, actual, little.CLASSES)
+    evaluate.write_metrics(summary)
+    assert json.loads(Path("reports/metrics.json").read_text())["n"] == 20
+    export.run(ExportSection(onnx=False))
+    text = Path("models/export/model.md").read_text()
+    assert f"On 20 tiles: accuracy {metrics.accuracy(counts):.4f}" in text
+    assert "| building | 0.8000 | 1.0000 | 0.8889 | 10 |" in text
+    assert "| water | - | - | - | 0 |" in text
+
+
+def test_an_exported_network_does_not_tell_where_it_was_made(
+    trained: Bundle, tmp_path: Path
+) -> None:
+    export.to_onnx(trained.network, tmp_path / "model.onnx")
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert b".py" not in content
+    assert str(Path(export.__file__).parent).encode() not in content

@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from numpy.typing import NDArray
+
+from pipeline import probes
+from pipeline.figures import canvas, inside, maps, measures
+from pipeline.types import Bands, Classes
+
+LONG = Classes(("HerbaceousVegetation", "PermanentCrop", *(f"Class number {i}" for i in range(8))))
+BANDS = {n: Bands(tuple(f"B{i:02d}" for i in range(n))) for n in (1, 2, 4, 13)}
+
+
+def _rng() -> np.random.Generator:
+    return np.random.default_rng(5)
+
+
+def _texts(figure: Figure) -> list[str]:
+    figure.draw_without_rendering()
+    found = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible())
+    return [artist.get_text() for artist in found if isinstance(artist, Text)]
+
+
+def _overflow(figure: Figure) -> list[str]:
+    """Texts that stand out of the figure."""
+    figure.draw_without_rendering()
+    width, height = figure.get_size_inches() * figure.dpi
+    out = []
+    for artist in figure.findobj(Text):
+        assert isinstance(artist, Text)
+        if not (artist.get_text() and artist.get_visible()):
+            continue
+        box = artist.get_window_extent()
+        if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
+            out.append(artist.get_text())
+    return out
+
+
+def _counts(classes: int) -> NDArray[np.int64]:
+    return _rng().integers(0, 12_000, (classes, classes))
+
+
+def _weights(filters: int, channels: int, side: int = 3) -> NDArray[np.float32]:
+    return _rng().normal(0, 0.1, (filters, channels, side, side)).astype(np.float32)
+
+
+def _activations(filters: int) -> Figure:
+    view = _rng().random((12, 12, 3))
+    after = _rng().normal(size=(filters, 10, 10))
+    stages = {"convolution\nblock2.conv1": after, "activation\nblock2.relu1": after.clip(0)}
+    views = {"natural colour": view, "false colour": view}
+    return inside.activations(views, stages, list(range(filters)), "HerbaceousVegetation: a/b.tif")
+
+
+def _kernels(tiles: int) -> Figure:
+    values = _rng().integers(0, 9000, (tiles, 12, 12)).astype(np.uint16)
+    answers = {
+        name: np.stack([probes.apply_kernel(value, kernel) for value in values])
+        for name, kernel in probes.KERNELS.items()
+    }
+    return inside.kernels(
+        [("HerbaceousVegetation", v) for v in values], answers, probes.KERNELS, "nir"
+    )
+
+
+FIGURES: dict[str, Figure] = {
+    "confusion of ten": measures.confusion(_counts(10), LONG, "Confusion, 1,234 test tiles"),
+    "confusion of two": measures.confusion(_counts(2), Classes(("a", "b")), "Confusion"),
+    "bars of ten": measures.per_class(_counts(10), LONG, "Each class, 1,234 test tiles"),
+    "one band": inside.filters_in_colour(_weights(6, 1, 5), BANDS[1], "conv1"),
+    "thirteen bands": inside.filters_in_colour(_weights(64, 13), BANDS[13], "conv1"),
+    "one channel": inside.filters_by_channel(_weights(6, 1, 5), ["pan"], "conv1"),
+    "thirteen channels": inside.filters_by_channel(_weights(64, 13), BANDS[13].names, "conv1"),
+    "one by one": inside.filters_by_channel(_weights(3, 4, 1), BANDS[4].names, "conv1"),
+    "many": inside.filters_by_channel(_weights(128, 64), [str(i) for i in range(64)], "conv9"),
+    "activations of one": _activations(1),
+    "activations of eight": _activations(8),
+    "kernels of one": _kernels(1),
+    "kernels of ten": _kernels(10),
+    "wide map": maps.class_map(
+        _rng().random((20, 60, 3)), _rng().integers(0, 11, (5, 15)).astype(np.uint8), LONG, "Map"
+    ),
+    "square map": maps.class_map(
+        _rng().random((40, 40, 3)), np.zeros((5, 5), np.uint8), LONG, "Map", (1.1, 1.0)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_no_text_is_cut_off(name: str) -> None:
+    assert _overflow(FIGURES[name]) == []
+
+
+def test_files_repeat_and_hold_no_time(tmp_path: Path) -> None:
+    first = canvas.save(_activations(2), tmp_path / "a" / "first.png")
+    second = canvas.save(_activations(2), tmp_path / "second.png")
+    content = first.read_bytes()
+    assert content == second.read_bytes()
+    assert b"tEXt" not in content
+    assert b"tIME" not in content
+
+
+def test_confusion_shows_counts_and_shares_of_the_row() -> None:
+    texts = _texts(measures.confusion(np.array([[3, 1], [0, 0]]), Classes(("a", "b")), "t"))
+    assert "3\n75.0%" in texts
+    assert "1\n25.0%" in texts
+    assert texts.count("0\n\N{EN DASH}") == 2
+
+
+def test_confusion_is_readable_on_every_shade() -> None:
+    figure = measures.confusion(np.array([[95, 5], [50, 50]]), Classes(("a", "b")), "t")
+    cells = {t.get_text(): t.get_color() for t in figure.axes[0].texts}
+    assert cells["95\n95.0%"] == "white"
+    assert cells["5\n5.0%"] == canvas.INK
+
+
+def test_bars_have_the_colours_of_their_classes() -> None:
+    classes = Classes(("trees", "water"))
+    figure = measures.per_class(np.array([[3, 1], [0, 4]]), classes, "t")
+    bars: list[Any] = list(figure.axes[0].patches)
+    assert [bar.get_width() for bar in bars] == [0.75, 1.0]
+    assert [to_hex(bar.get_facecolor()).upper() for bar in bars] == list(classes.colours)
+
+
+def test_stretch_maps_percentiles_2_and_98_to_black_and_white() -> None:
+    values = np.arange(101)[:, None] * np.array([1, 100])
+    shown = canvas.Stretch.of(values).apply(values)
+    np.testing.assert_allclose(
+        shown[[0, 2, 50, 98, 100]], [[0, 0]] * 2 + [[0.5, 0.5]] + [[1, 1]] * 2
+    )
+
+
+def test_stretch_of_a_constant_or_an_empty_picture_is_finite() -> None:
+    flat = np.full((4, 4, 3), 7, dtype=np.uint8)
+    assert not canvas.Stretch.of(flat).apply(flat).any()
+    nothing = canvas.Stretch.of(flat, np.zeros((4, 4), bool)).apply(flat)
+    assert np.isfinite(nothing).all()
+
+
+def test_stretch_ignores_what_holds_no_data() -> None:
+    pixels = np.array([[[5.0], [10.0], [-9999.0]]])
+    stretch = canvas.Stretch.of(pixels, np.array([[True, True, False]]))
+    assert stretch.low[0] > 5
+    assert stretch.high[0] < 10
+
+
+def test_signed_values_are_white_at_zero_and_others_start_there() -> None:
+    assert canvas.look_of(np.array([-3.0, 1.0])) == {"cmap": canvas.SIGNED, "vmin": -3, "vmax": 3}
+    assert canvas.look_of(np.array([0.5, 2.0])) == {"cmap": canvas.AMOUNT, "vmin": 0, "vmax": 2}
+    assert canvas.look_of(np.zeros(3))["vmax"] == 1.0
+
+
+def test_false_colour_filters_show_their_weights() -> None:
+    weights = np.zeros((1, 4, 1, 1), dtype=np.float32)
+    weights[0, :, 0, 0] = (0.5, -1.0, 9.0, 0.0)  # red, green, blue, nir; blue is not shown
+    bands = Bands(("red", "green", "blue", "nir"))
+    figure = inside.filters_in_colour(weights, bands, "conv1")
+    shown: Any = figure.axes[0].images[0].get_array()
+    assert shown.tolist() == [[[0.5, 0.75, 0.0]]]
+
+
+def test_map_is_drawn_in_class_colours_where_it_stands() -> None:
+    codes = np.array([[1, 2], [0, 2]], np.uint8)
+    classes = Classes(("trees", "water"))
+    figure = maps.class_map(np.zeros((10, 10, 3)), codes, classes, "t", (1.2, 1.2))
+    image = figure.axes[1].images[0]
+    painted: Any = image.cmap(image.norm(np.array([0, 1, 2])))
+    drawn = [to_hex(colour).upper() for colour in painted]
+    assert drawn == ["#FFFFFF", *classes.colours]
+    assert list(image.get_extent()) == [0, 12, 12, 0]
+    assert figure.axes[1].get_xlim() == (0, 10)
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["trees 33.3%", "water 66.7%"]

@@ -1,0 +1,250 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from affine import Affine
+
+from pipeline.errors import PipelineError, SourceError, SplitError
+from pipeline.schema import (
+    EngineSection,
+    FoldersSource,
+    SatSource,
+    ScenesSource,
+    SplitSection,
+    TilesSection,
+)
+from pipeline.stages import ingest
+from pipeline.store import Store
+from tests.imagery import noise, write_raster
+
+BANDS = ["red", "nir"]
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project, which stages run in."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def scenes(tmp_path: Path) -> ScenesSource:
+    """Two scenes, 400 m apart, of fields in three classes; one has a hole without data."""
+    root = tmp_path / "scenes"
+    for place, name in enumerate(("east", "west")):
+        pixels = noise(300, 240, 2, "uint16", seed=place)
+        pixels[50:60, 70:75] = 0
+        transform = Affine(10, 0, 500_000 + 2_800 * place, 0, -10, 5_000_000)
+        fields = np.random.default_rng(place).integers(1, 4, (15, 12)).astype(np.uint8)
+        labels = fields.repeat(20, axis=0).repeat(20, axis=1)
+        write_raster(root / f"{name}.tif", pixels, ("red", "nir"), transform=transform, nodata=0)
+        write_raster(root / f"{name}.labels.tif", labels, transform=transform)
+    return ScenesSource(
+        kind="scenes", root=str(root), bands=BANDS, pattern="????.tif",
+        labels="{stem}.labels.tif", classes={"water": 1, "trees": 2, "road": 3}, min_purity=0.6,
+    )  # fmt: skip
+
+
+def _folders(root: Path, sides: dict[str, list[int]]) -> FoldersSource:
+    for place, (name, extents) in enumerate(sides.items()):
+        for number, side in enumerate(extents):
+            where = Affine(10, 0, 10_000 * number, 0, -10, 10_000 * place)
+            write_raster(root / name / f"{number}.tif", noise(side, side, 2), transform=where)
+    return FoldersSource(kind="folders", root=str(root), bands=BANDS)
+
+
+def _run(
+    source: Any, size: int = 10, stride: int | None = None, workers: int = 1, **split: Any
+) -> Store:
+    fractions = {"method": "auto", "train": 0.6, "validation": 0.2, "test": 0.2, "seed": 1}
+    engine = EngineSection(precision="32", threads=1, workers=workers)
+    ingest.run(
+        source, TilesSection(size=size, stride=stride), SplitSection(**(fractions | split)), engine
+    )
+    return Store.open()
+
+
+def _report() -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(Path("reports/ingest.json").read_text())
+    return report
+
+
+def _digests() -> dict[str, str]:
+    files = [*Path("data").rglob("*"), Path("reports/ingest.json")]
+    return {
+        str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files if path.is_file()
+    }
+
+
+def test_scenes_are_split_by_block_and_each_tile_is_accounted_for(
+    scenes: ScenesSource, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = _run(scenes)
+    report = _report()
+    assert report["split"]["method"] == "block"
+    assert report["kept"] == len(store.index) == sum(map(store.count, store.counts))
+    assert report["kept"] + sum(report["dropped"].values()) == 2 * 30 * 24
+    assert report["dropped"] == {"nodata": 2}
+    assert report["tiles_of_files"] == {"east.tif": 719, "west.tif": 719}
+    assert store.resolution == 10.0
+    assert "split by block" in capsys.readouterr().out
+    blocks = store.index.assign(
+        column=(store.index["left"] + 50) // 1000, line=(store.index["top"] - 50) // 1000
+    )
+    assert blocks.groupby(["column", "line"])["split"].nunique().max() == 1
+
+
+def test_the_store_holds_the_pixels_of_each_window(scenes: ScenesSource) -> None:
+    store = _run(scenes, size=12)
+    east, west = (noise(300, 240, 2, "uint16", seed=seed) for seed in (0, 1))
+    for row in range(0, len(store.index), 37):
+        tile = store.tile(row)
+        top, left, height, width = tile.window
+        scene = east if tile.source == "east.tif" else west
+        np.testing.assert_array_equal(tile.pixels, scene[top : top + height, left : left + width])
+
+
+def test_mean_and_deviation_are_of_the_training_split_alone(scenes: ScenesSource) -> None:
+    store = _run(scenes)
+    pixels = store.pixels("train").astype(float)
+    np.testing.assert_allclose(store.mean, pixels.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(store.std, pixels.std((0, 1, 2)), rtol=1e-9)
+    assert list(_report()["mean"].values()) == store.mean.tolist()
+
+
+def test_workers_change_no_byte(scenes: ScenesSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.sources.scenes.SLAB_BYTES", 60_000)
+    monkeypatch.setattr("pipeline.sources.pool.ALONE_BYTES", 0)
+    _run(scenes, workers=1)
+    alone = _digests()
+    _run(scenes, workers=2)
+    assert _digests() == alone
+    assert not [name for name in alone if "part" in name]
+
+
+def test_tiles_that_overlap_across_blocks_are_dropped(scenes: ScenesSource) -> None:
+    store = _run(scenes, stride=5)
+    assert _report()["dropped"]["straddles two splits"] > 50
+    bounds = store.index[["left", "bottom", "right", "top"]].to_numpy()
+    split = store.index["split"].to_numpy()
+    low, high = bounds[:, None], bounds[None]
+    shared = (
+        np.minimum(low[..., 2:], high[..., 2:]) > np.maximum(low[..., :2], high[..., :2])
+    ).all(axis=2)
+    assert not (shared & (split[:, None] != split[None])).any()
+
+
+@pytest.mark.parametrize("method", ["random", "scene"])
+def test_the_same_ground_in_two_splits_stops_the_stage(
+    scenes: ScenesSource, tmp_path: Path, method: str
+) -> None:
+    root = Path(scenes.root)
+    for name in ("copy.tif", "copy.labels.tif"):  # the same place under another name
+        (root / name).write_bytes((root / name.replace("copy", "east")).read_bytes())
+    with pytest.raises(SplitError, match=r"same place in .*split\.method=block"):
+        _run(scenes, method=method, train=0.4, validation=0.3, test=0.3)
+    assert not Path("data/tiles").exists()
+    assert not list(Path("data").iterdir())
+    assert _run(scenes, method="block").count("test") > 0
+
+
+def test_random_on_scenes_warns(scenes: ScenesSource, capsys: pytest.CaptureFixture[str]) -> None:
+    _run(scenes, method="random")
+    assert "neighbouring tiles" in capsys.readouterr().err
+
+
+def test_large_files_in_folders_are_groups(tmp_path: Path) -> None:
+    store = _run(_folders(tmp_path / "a", {"water": [25] * 8, "trees": [25] * 8}))
+    assert _report()["split"]["method"] == "group"
+    assert store.index.groupby("source")["split"].nunique().max() == 1
+    assert store.counts["test"]["water"] % 4 == 0
+
+
+def test_files_of_one_tile_are_split_at_random(tmp_path: Path) -> None:
+    store = _run(_folders(tmp_path / "a", {"water": [10] * 10, "trees": [10] * 5}))
+    assert _report()["split"]["method"] == "random"
+    assert store.counts == {
+        "train": {"trees": 3, "water": 6},
+        "validation": {"trees": 1, "water": 2},
+        "test": {"trees": 1, "water": 2},
+    }
+
+
+def test_a_class_missing_from_a_split_is_named(tmp_path: Path) -> None:
+    source = _folders(tmp_path / "a", {"water": [25] * 6, "trees": [25] * 2})
+    with pytest.raises(SplitError, match=r"missing: trees from (validation|test), with .*group"):
+        _run(source)
+    assert not Path("data/tiles").exists()
+    assert _run(source, validation=0.0, train=0.5, test=0.5).counts["test"]["trees"] == 4
+
+
+def test_no_tile_at_all_says_why(tmp_path: Path) -> None:
+    source = _folders(tmp_path / "a", {"water": [9], "trees": [8]})
+    with pytest.raises(SourceError, match=r"got none: not kept: beyond the edge 2\. .*tiles\.size"):
+        _run(source)
+
+
+def test_a_broken_file_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.sources.pool.ALONE_BYTES", 0)
+    monkeypatch.setattr("pipeline.sources.folders.FILES_A_TASK", 2)
+    source = _folders(tmp_path / "a", {"water": [10] * 4, "trees": [10] * 4})
+    (tmp_path / "a" / "water" / "1.tif").write_bytes(b"II*\x00 torn")
+    with pytest.raises(SourceError, match=r"got water/1\.tif"):
+        _run(source, workers=2)
+    assert not list(Path("data").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"method": "official"}, "official split, got none"),
+        ({"method": "block", "block_size": 30}, "as wide as a tile"),
+    ],
+)
+def test_a_method_that_does_not_fit_is_told(
+    scenes: ScenesSource, split: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(PipelineError, match=message):
+        _run(scenes, **split)
+
+
+def test_scenes_without_a_place_are_split_by_blocks_of_pixels(tmp_path: Path) -> None:
+    root = tmp_path / "plain"
+    labels = np.random.default_rng(0).integers(1, 3, (20, 20)).astype(np.uint8)
+    for name, pixels in (
+        ("a", noise(200, 200, 2)),
+        ("a.labels", labels.repeat(10, 0).repeat(10, 1)),
+    ):
+        with pytest.warns(match="no geotransform"):
+            write_raster(root / f"{name}.tif", pixels, crs=None)
+    source = ScenesSource(
+        kind="scenes", root=str(root), bands=BANDS, pattern="a.tif", labels="{stem}.labels.tif",
+        classes={"water": 1, "trees": 2}, min_purity=0.5,
+    )  # fmt: skip
+    index = _run(source, method="block", block_size=50).index
+    assert index["left"].isna().all()
+    assert (
+        index.groupby([index["window_row"] // 50, index["window_col"] // 50])["split"]
+        .nunique()
+        .max()
+        == 1
+    )
+
+
+@pytest.mark.data
+def test_official_split_of_real_tiles(real_data: Path) -> None:
+    path = str(real_data / "sat" / "eurosat-as-sat6.mat")
+    source = SatSource(kind="sat", path=path, root=path, bands=["red", "green", "blue", "nir"])
+    store = _run(source, size=28)
+    assert _report()["split"]["method"] == "official"
+    assert store.count("test") == 180
+    assert store.index["id"][store.split_range("test").start] == "test-000000"
+    assert store.count("validation") == 135

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage, signal
+from torch import nn
+
+from pipeline import probes
+from pipeline.errors import ConfigError, NetworkError
+from pipeline.layers import GlobalAvgPool
+
+
+@pytest.fixture
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    block = OrderedDict(conv=nn.Conv2d(5, 3, 1), norm=nn.BatchNorm2d(3), act=nn.ReLU(inplace=True))
+    layers: OrderedDict[str, nn.Module] = OrderedDict(
+        conv1=nn.Conv2d(4, 5, 3),
+        relu1=nn.ReLU(inplace=True),
+        pool1=nn.MaxPool2d(2),
+        block=nn.Sequential(block),
+        flat=nn.Flatten(),
+        head=nn.Linear(3 * 3 * 3, 2),
+    )
+    return nn.Sequential(layers)
+
+
+def pixels() -> np.ndarray[Any, Any]:
+    return np.random.default_rng(1).integers(0, 900, (2, 8, 8, 4)).astype(np.uint16)
+
+
+def test_convolutions_are_found_at_any_depth(network: nn.Sequential) -> None:
+    assert probes.convolutions(network) == ["conv1", "block.conv"]
+    assert probes.first_convolution(network) == "conv1"
+    assert probes.first_convolution(nn.Sequential(nn.Flatten(), nn.Linear(4, 2))) is None
+
+
+def test_filters_are_a_copy_of_the_weights(network: nn.Sequential) -> None:
+    found = probes.filters(network, "conv1")
+    assert found.shape == (5, 4, 3, 3)
+    before = found.copy()
+    found[:] = 0
+    np.testing.assert_array_equal(probes.filters(network, "conv1"), before)
+
+
+@pytest.mark.parametrize(("layer", "got"), [("relu1", "a ReLU"), ("conv9", "no such layer")])
+def test_other_layers_are_refused_with_those_that_fit(
+    network: nn.Sequential, layer: str, got: str
+) -> None:
+    with pytest.raises(NetworkError, match=rf"{got}\. Known: conv1, block\.conv"):
+        probes.filters(network, layer)
+
+
+def test_chain_walks_the_layers_up_to_the_next_convolution(network: nn.Sequential) -> None:
+    assert probes.chain(network, "conv1").layers == ["conv1", "relu1", "pool1"]
+    assert probes.chain(network, "block.conv") == probes.Chain("block.conv", "block.act", None)
+    bare = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3), nn.ReLU())
+    assert probes.chain(bare, "0") == probes.Chain("0", None, None)
+    gone = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Tanh(), GlobalAvgPool(), nn.ReLU())
+    assert probes.chain(gone, "0") == probes.Chain("0", "1", None)
+
+
+def test_activations_equal_the_layers_run_by_hand(network: nn.Sequential) -> None:
+    network.eval()
+    heard = probes.activations(network, pixels(), ["conv1", "relu1", "pool1"])
+    x = torch.from_numpy(pixels().astype(np.float32)).permute(0, 3, 1, 2)
+    convolved = network.get_submodule("conv1")(x).detach()
+    np.testing.assert_array_equal(heard["conv1"], convolved.numpy())
+    # The ReLU works in place: what the convolution put out must be kept from it.
+    assert heard["conv1"].min() < 0
+    np.testing.assert_array_equal(heard["relu1"], convolved.clamp(min=0).numpy())
+    pooled = torch.nn.functional.max_pool2d(convolved.clamp(min=0), 2)
+    np.testing.assert_array_equal(heard["pool1"], pooled.numpy())
+
+
+def _hooks(network: nn.Module) -> int:
+    return sum(len(module._forward_hooks) for module in network.modules())
+
+
+def test_no_hook_stays_and_the_mode_is_kept(network: nn.Sequential) -> None:
+    network.train()
+    before = network.get_submodule("block.norm").state_dict()["running_mean"].clone()
+    probes.activations(network, pixels(), ["conv1", "block"])
+    assert _hooks(network) == 0
+    assert network.training
+    after = network.get_submodule("block.norm").state_dict()["running_mean"]
+    assert torch.equal(before, after)
+
+
+def test_no_hook_stays_when_a_module_raises(network: nn.Sequential) -> None:
+    network.train()
+    too_large = np.zeros((1, 16, 16, 4), dtype=np.uint8)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        probes.activations(network, too_large, ["conv1", "pool1"])
+    assert _hooks(network) == 0
+    assert network.training
+    with pytest.raises(NetworkError, match=r"got nowhere\. Known: conv1"):
+        probes.activations(network, pixels(), ["conv1", "nowhere"])
+    assert _hooks(network) == 0
+
+
+def test_strongest_filters_come_first() -> None:
+    weights = np.ones((4, 2, 3, 3), dtype=np.float32) * np.array([1, -5, 3, 3])[:, None, None, None]
+    assert probes.strongest(weights.astype(np.float32), 3) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("name", probes.KERNELS)
+def test_kernels_are_correlated_as_scipy_and_torch_do(name: str) -> None:
+    band = np.random.default_rng(2).random((9, 7)).astype(np.float32)
+    kernel = probes.KERNELS[name]
+    ours = probes.apply_kernel(band, kernel)
+    np.testing.assert_allclose(ours, ndimage.correlate(band, kernel, mode="nearest"), atol=1e-5)
+    inner = probes.apply_kernel(band, kernel, "valid")
+    np.testing.assert_allclose(inner, signal.correlate2d(band, kernel, "valid"), atol=1e-5)
+    layer = nn.Conv2d(1, 1, 3, bias=False)
+    with torch.no_grad():
+        layer.weight.copy_(torch.from_numpy(kernel)[None, None])
+        torch.testing.assert_close(
+            layer(torch.from_numpy(band)[None, None])[0, 0], torch.from_numpy(inner)
+        )
+
+
+def test_kernels_do_what_they_are_named_for() -> None:
+    step = np.repeat([[0, 0, 0, 10, 10, 10]], 6, axis=0)  # an edge from left to right
+    flat = np.full((6, 6), 7)
+    run = {name: probes.apply_kernel(step, kernel) for name, kernel in probes.KERNELS.items()}
+    assert np.array_equal(run["identity"], step)
+    assert run["sobel_x"].max() == 40
+    assert not run["sobel_y"].any()
+    assert run["box_blur"][3] == pytest.approx([0, 0, 10 / 3, 20 / 3, 10, 10])
+    assert run["sharpen"].max() == 20
+    for name in ("sobel_x", "sobel_y", "laplacian"):
+        assert not probes.apply_kernel(flat, probes.KERNELS[name]).any()
+    for name in ("identity", "box_blur", "gaussian_blur", "sharpen"):
+        assert probes.apply_kernel(flat, probes.KERNELS[name]) == pytest.approx(flat)
+
+
+def test_kernels_of_any_shape_keep_the_size_and_unsigned_bands_do_not_wrap() -> None:
+    band = np.zeros((6, 5), dtype=np.uint8)
+    band[3, 2] = 200
+    assert probes.apply_kernel(band, np.ones((2, 4))).shape == (6, 5)
+    assert probes.apply_kernel(band, probes.KERNELS["laplacian"]).min() == -800
+    with pytest.raises(ConfigError, match="no smaller"):
+        probes.apply_kernel(band, np.ones((7, 7)), "valid")

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import TypeAdapter
+
+from pipeline import bundle
+from pipeline.errors import ConfigError
+from pipeline.schema import (
+    AugmentSection,
+    EngineSection,
+    InitSection,
+    LossSection,
+    ModelSection,
+    Optimizer,
+    Schedule,
+    TrainerSection,
+    TrainSection,
+)
+from pipeline.stages import train
+from pipeline.store import Store
+from pipeline.tasks.trainer import direction, make, precision
+from tests import little
+
+HERE = Path(__file__).resolve().parent.parent
+TRAIN = {
+    "epochs": 3, "min_steps": 0, "batch_size": 16, "seed": 0, "monitor": "accuracy",
+    "patience": None, "average": 0.0,
+}  # fmt: skip
+TRAINER = {
+    "accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "detect_anomaly": False,
+}  # fmt: skip
+
+
+def sections(**changes: dict[str, Any]) -> dict[str, Any]:
+    """What ``run`` takes; ``changes`` are keys of sections."""
+
+    def options(name: str, default: dict[str, Any]) -> dict[str, Any]:
+        return default | changes.get(name, {})
+
+    optimizers: TypeAdapter[Optimizer] = TypeAdapter(Optimizer)
+    schedules: TypeAdapter[Schedule] = TypeAdapter(Schedule)
+    augment = {"flips": True, "quarter_turns": True, "brightness": 0, "contrast": 0, "noise": 0.1}
+    adam = {"name": "adam", "lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0}
+    loss = {"name": "cross_entropy", "label_smoothing": 0, "class_weights": "none"}
+    return {
+        "model": ModelSection(name="little", layers=options("layers", little.LAYERS)),
+        "init": InitSection(name="he"),
+        "augment": AugmentSection(**options("augment", augment)),
+        "optimizer": optimizers.validate_python(options("optimizer", adam)),
+        "schedule": schedules.validate_python(options("schedule", {"name": "constant"})),
+        "loss": LossSection(**options("loss", loss)),
+        "train": TrainSection(**options("train", TRAIN)),
+        "trainer": TrainerSection(**options("trainer", TRAINER)),
+        "engine": little.ENGINE,
+        "tracking": little.UNTRACKED,
+    }
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "data").mkdir()
+    little.store(tmp_path / "data" / "tiles")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def curves(place: Path) -> list[dict[str, float]]:
+    with (place / "reports/train/curves.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def test_training_writes_the_bundle_and_the_curves(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.run(**sections(train={"epochs": 8}))
+    rows = curves(place)
+    assert [row["epoch"] for row in rows] == list(range(1, 9))
+    assert set(rows[0]) == {
+        "epoch", "train_loss", "validation_loss", "validation_accuracy",
+        "validation_balanced_accuracy", "learning_rate",
+    }  # fmt: skip
+    assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
+    kept = bundle.load()
+    assert kept.layers == little.LAYERS
+    assert set(kept.params) == {
+        "model", "init", "augment", "optimizer", "schedule", "loss", "train",
+    }  # fmt: skip
+    printed = capsys.readouterr().out
+    assert printed.count("\nepoch ") == 8
+    assert "Kept epoch" in printed
+    assert not list((place / ".checkpoints").iterdir())
+
+
+def test_the_best_epoch_is_kept(place: Path) -> None:
+    train.run(**sections(train={"epochs": 6}, optimizer={"lr": 0.03}))
+    rows = curves(place)
+    best = max(rows, key=lambda row: (row["validation_accuracy"], -row["validation_loss"]))
+    kept = bundle.load()
+    store = Store.open()
+    found = kept.probabilities(store.pixels("validation"), batch_size=64).argmax(axis=1)
+    accuracy = float((found == store.labels("validation")).mean())
+    assert accuracy == pytest.approx(best["validation_accuracy"], abs=1e-6)
+
+
+def test_the_same_parameters_give_the_same_bytes(place: Path) -> None:
+    options = sections(train={"average": 0.9, "epochs": 2})
+    train.run(**options)
+    first = [(place / "models" / name).read_bytes() for name in (bundle.WEIGHTS, bundle.FACTS)]
+    torch.manual_seed(99)
+    train.run(**options)
+    assert first == [(place / "models" / n).read_bytes() for n in (bundle.WEIGHTS, bundle.FACTS)]
+    train.run(**sections(train={"average": 0.9, "epochs": 2, "seed": 1}))
+    assert first[0] != (place / "models" / bundle.WEIGHTS).read_bytes()
+
+
+def test_small_sets_train_for_min_steps(place: Path) -> None:
+    # 90 tiles, 16 a step: 6 steps, the last of 10 tiles; 25 steps are 5 epochs.
+    train.run(**sections(train={"min_steps": 25, "epochs": 2}))
+    assert len(curves(place)) == 5
+
+
+def test_training_stops_when_nothing_is_gained(place: Path) -> None:
+    train.run(**sections(train={"patience": 2, "epochs": 30}, optimizer={"lr": 1e-9}))
+    assert len(curves(place)) == 3
+
+
+def test_class_weights_reach_the_loss(place: Path) -> None:
+    train.run(**sections(loss={"class_weights": {"trees": 0.0, "water": 0.0}}))
+    found = bundle.load().probabilities(Store.open().pixels("test"), batch_size=64)
+    assert set(found.argmax(axis=1)) == {0}
+
+
+def test_hardware_that_is_not_there_is_one_sentence(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match=r"trainer\.accelerator=gpu.*trainer=cpu"):
+        train.run(**sections(trainer={"accelerator": "gpu"}))
+
+
+def test_precision_names_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert precision("32", gpu=True) == ("32", "asked for")
+    assert precision("bf16", gpu=False) == ("bf16", "asked for")
+    for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False)
+    assert precision("auto", gpu=False)[0] == "32"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    assert precision("auto", gpu=False) == ("bf16", "this CPU has AVX-512 BF16")
+    for supported, expected in ((True, "bf16"), (False, "32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=supported, **_: has)
+        assert precision("auto", gpu=True)[0] == expected
+
+
+def test_bf16_trains_and_measures_in_float32(place: Path) -> None:
+    options = sections(train={"epochs": 6})
+    options["engine"] = EngineSection(precision="bf16", threads=1, workers=None)
+    train.run(**options)
+    kept = bundle.load()
+    assert {value.dtype for value in kept.network.state_dict().values()} == {torch.float32}
+    assert curves(place)[-1]["train_loss"] < curves(place)[0]["train_loss"]
+
+
+@pytest.mark.parametrize(("measure", "expected"), [("validation_loss", "min"), ("f1", "max")])
+def test_the_direction_of_a_measure(measure: str, expected: str) -> None:
+    assert direction(measure) == expected
+
+
+SCRIPT = """
+import json, sys
+from tests.test_train import sections
+from pipeline.stages import train
+from pipeline.store import Store
+if __name__ == "__main__":
+    train.run(**sections(**json.loads(sys.argv[1])))
+"""
+
+
+def run_script(place: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
+    (place / "go.py").write_text(SCRIPT)
+    env = os.environ | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "go.py", json.dumps(changes)]
+    return subprocess.run(
+        command, cwd=place, env=env, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def test_two_processes_train_as_one_does(place: Path) -> None:
+    # Without augmentation, which ranks draw by themselves, the global batches are the same, so
+    # the gradients are too, but for rounding.
+    plain = {"flips": False, "quarter_turns": False, "noise": 0}
+    weights = {"class_weights": {"trees": 3.0}, "label_smoothing": 0.1}
+    options: dict[str, Any] = {"augment": plain, "loss": weights}
+    two = run_script(
+        place, train={"batch_size": 8}, trainer={"strategy": "ddp", "devices": 2}, **options
+    )
+    assert two.returncode == 0, two.stderr
+    assert two.stdout.count("\nepoch ") == 3
+    assert two.stdout.count("Kept epoch") == 1
+    both, rows = bundle.load(), curves(place)
+    train.run(**sections(train={"batch_size": 16}, **options))
+    for one, other in zip(curves(place), rows, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+    for key, value in bundle.load().network.state_dict().items():
+        torch.testing.assert_close(both.network.state_dict()[key], value, rtol=1e-2, atol=1e-4)
+
+
+def test_make_takes_no_more_threads_than_asked_for() -> None:
+    before = torch.get_num_threads()
+    try:
+        from pytorch_lightning.loggers.logger import DummyLogger
+
+        engine = EngineSection(precision="32", threads=before + 1, workers=None)
+        where = TrainerSection.model_validate(TRAINER)
+        made = make(where, engine, logger=DummyLogger(), callbacks=[])
+        assert torch.get_num_threads() == before + 1
+        assert made.world_size == 1
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_data_and_parameters_make_the_key() -> None:
+    keys = {train._key({"a": a}, data) for a in (1, 2) for data in ("x", "y")}
+    assert len(keys) == 4
+    assert train._key({"a": 1, "b": 2}, "x") == train._key({"b": 2, "a": 1}, "x")
+    assert np.char.isalnum(list(keys)).all()

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline import probes
+from pipeline.bundle import Bundle
+from pipeline.errors import BandError, ConfigError, NetworkError
+from pipeline.schema import EvaluateSection, VisualizeSection
+from pipeline.stages import evaluate, visualize
+from pipeline.store import Store
+from tests import little
+
+SECTION = VisualizeSection(layer=None, filters=None, tiles=None, kernel_band=None, batch_size=8)
+
+
+def _section(**changes: Any) -> VisualizeSection:
+    return SECTION.model_copy(update=changes)
+
+
+def _run(**changes: Any) -> str:
+    visualize.run(_section(**changes), little.ENGINE, little.UNTRACKED)
+    return Path("reports/index.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Store, Bundle]:
+    folder = tmp_path_factory.mktemp("visualize")
+    return folder, *little.project(folder)
+
+
+@pytest.fixture
+def here(made: tuple[Path, Store, Bundle], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(made[0])
+    return made[0]
+
+
+class _Page(HTMLParser):
+    """Tags that are open at the end, and addresses that lead out of the file."""
+
+    VOID = ("meta", "img", "br", "link", "input")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.out: list[str] = []
+        self.images = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self.images += tag == "img"
+        for key, value in attrs:
+            if key in ("src", "href") and not str(value).startswith(("data:", "#")):
+                self.out.append(str(value))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def _parsed(html: str) -> _Page:
+    page = _Page()
+    page.feed(html)
+    return page
+
+
+def test_arrays_are_those_of_the_network(made: tuple[Path, Store, Bundle], here: Path) -> None:
+    _run(tiles=[4, 0], filters=[3, 1])
+    _, store, bundle = made
+    held = np.load("reports/visualize/filters.npz")
+    np.testing.assert_array_equal(held["conv1"], probes.filters(bundle.network, "conv1"))
+    heard = np.load("reports/visualize/activations.npz")
+    assert heard["rows"].tolist() == [4, 0]
+    pixels = store.pixels("test", np.array([4, 0]))
+    expected = probes.activations(bundle.network, pixels, ["conv1", "relu1", "pool1"])
+    for name, maps in expected.items():
+        np.testing.assert_array_equal(heard[name], maps)
+
+
+def test_files_repeat_and_old_ones_are_gone(here: Path) -> None:
+    first = _run(tiles=[4])
+    arrays = Path("reports/visualize/activations.npz").read_bytes()
+    Path("reports/visualize/activations_7.png").touch()
+    assert _run(tiles=[4]) == first
+    assert Path("reports/visualize/activations.npz").read_bytes() == arrays
+    assert sorted(path.name for path in Path("reports/visualize").iterdir()) == [
+        "activations.npz", "activations_4.png", "filters.npz", "filters_channels.png",
+        "filters_colour.png", "kernels.png",
+    ]  # fmt: skip
+
+
+def test_another_layer_is_shown_without_false_colour(here: Path) -> None:
+    html = _run(layer="conv2", tiles=[0])
+    assert "<code>conv2</code>" in html
+    names = {path.name for path in Path("reports/visualize").iterdir()}
+    assert "filters_channels.png" in names
+    assert "filters_colour.png" not in names
+
+
+def test_default_tiles_are_the_median_right_ones_of_each_class() -> None:
+    actual = np.array([0, 0, 0, 0, 1, 1, 2])
+    sure = np.array([0.9, 0.6, 0.7, 0.2, 0.8, 0.55, 0.1])
+    probabilities = np.full((7, 3), 0.05, dtype=np.float32)
+    probabilities[np.arange(7), actual] = sure
+    probabilities[3] = (0.2, 0.7, 0.1)  # wrong: it does not count
+    probabilities[6] = (0.8, 0.1, 0.1)  # class 2 has no right tile
+    assert visualize.typical(actual, probabilities) == [2, 5]
+
+
+def test_default_tiles_are_one_a_class(made: tuple[Path, Store, Bundle], here: Path) -> None:
+    _run()
+    rows = np.load("reports/visualize/activations.npz")["rows"]
+    _, store, bundle = made
+    labels = store.labels("test")[rows]
+    assert labels.tolist() == [0, 1, 2]
+    found = bundle.probabilities(store.pixels("test", rows), batch_size=8).argmax(axis=1)
+    assert np.array_equal(found, labels)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"layer": "relu1"}, NetworkError, r"got 'relu1': a ReLU\. Known: conv1, conv2"),
+        ({"layer": "conv7"}, NetworkError, r"no such layer\. Known: conv1, conv2"),
+        ({"kernel_band": "swir"}, BandError, "red, green, blue, nir, got 'swir'"),
+        ({"tiles": [3, 31]}, ConfigError, r"from 0 to 30 in visualize.tiles, got \[31\]"),
+        ({"tiles": []}, ConfigError, "got none"),
+        ({"filters": [5], "tiles": [0]}, ConfigError, r"conv1 from 0 to 4 .* got \[5\]"),
+        ({"filters": [], "tiles": [0]}, ConfigError, r"got \[\]"),
+    ],
+)
+def test_mistakes_are_named(
+    here: Path, changes: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        _run(**changes)
+
+
+def test_page_stands_alone_and_is_whole(here: Path) -> None:
+    evaluate.run(EvaluateSection(split="test", batch_size=8), little.ENGINE, little.UNTRACKED)
+    html = _run(tiles=[0, 1])
+    page = _parsed(html)
+    assert page.open == []
+    assert page.out == []
+    assert page.images == 5  # two of filters, two of activations, one of kernels
+    for heading in ("What is taken for what", "Class by class", "Kernels made by hand"):
+        assert heading in html
+    assert "Weakest class: " in html or "No class is mistaken" in html
+    assert "light-dark(" in html
+    assert not re.search(r"https?://", html)
+
+
+def test_page_leaves_out_what_is_not_there(made: tuple[Path, Store, Bundle], tmp_path: Path,
+                                           monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+    for name in ("data", "models"):
+        (tmp_path / name).symlink_to(made[0] / name)
+    monkeypatch.chdir(tmp_path)
+    html = _run(tiles=[0])
+    assert "Not measured yet" in html
+    assert "What is taken for what" not in html
+    assert "layer by layer" not in html
+    assert _parsed(html).open == []
+
+
+def test_network_table_and_maps_are_shown_where_they_exist(here: Path) -> None:
+    from pipeline.schema import AnalyzeSection, InitSection, ModelSection
+    from pipeline.stages import analyze
+
+    model = ModelSection(name="little", layers=dict(little.LAYERS))
+    analyze.run(AnalyzeSection(batch_size=8), model, InitSection(name="he"))
+    Path("predictions").mkdir()
+    Path("predictions/far_east.png").write_bytes(Path("reports/visualize/kernels.png").read_bytes())
+    html = _run(tiles=[0])
+    assert "<h3>far_east</h3>" in html
+    assert re.search(
+        r"<th scope=\"row\">pool1</th><td class=\"left\">MaxPool2d</td><td>5 . 5 . 5", html
+    )
+
+
+def test_names_from_files_can_not_inject_markup(here: Path) -> None:
+    from pipeline.report import Inside, Subject, render
+    from pipeline.types import Classes
+
+    classes = Classes(("<script>alert(1)</script>", "b"))
+    html = render(
+        subject=Subject("<b>", "0" * 64, ("red",), classes, 4, 10),
+        inside=Inside(None), measures=None, matrix=None, network=None, maps=[],
+    )  # fmt: skip
+    assert "<b>" not in html.split("<style>")[0] + html.split("</style>")[1]
+
+
+def test_network_without_a_convolution_still_gets_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    little.project(tmp_path, little.MLP)
+    monkeypatch.chdir(tmp_path)
+    html = _run()
+    assert "has no convolution" in html
+    assert "has no convolution" in capsys.readouterr().out
+    assert [path.name for path in Path("reports/visualize").iterdir()] == ["kernels.png"]
+    with pytest.raises(NetworkError, match="none in this network"):
+        _run(layer="head")

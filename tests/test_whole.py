@@ -1,0 +1,162 @@
+"""The pipeline as its users run it: DVC in a clone of its own, on made-up scenes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytestmark = [pytest.mark.whole, pytest.mark.xdist_group("whole"), pytest.mark.timeout(900)]
+
+QUICK = ["experiment=quick", "model=lecture", "train.epochs=1", "train.min_steps=0"]
+
+
+class Clone:
+    """A copy of the project in a git repository of its own."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def run(self, *command: str, status: int = 0) -> str:
+        """Output of a command run in the clone, errors included."""
+        bin_folder = Path(sys.executable).parent
+        env = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_"))}
+        env |= {
+            "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}",
+            "DVC_NO_ANALYTICS": "1",
+            "MLFLOW_DISABLE_TELEMETRY": "1",
+            "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org",
+            "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org",
+        }  # fmt: skip
+        # A file, not a pipe: DVC's queue workers outlive their command and would hold a pipe open.
+        log = self.place.with_name(f"{self.place.name}.log")
+        with log.open("w") as out:
+            done = subprocess.run(
+                command, cwd=self.place, env=env, stdout=out, stderr=subprocess.STDOUT, timeout=600
+            )
+        output = log.read_text()
+        assert done.returncode == status, f"{' '.join(command)}: {done.returncode}\n{output}"
+        return output
+
+    def runs(self) -> dict[str, str]:
+        """MLflow's finished runs: name -> id."""
+        with sqlite3.connect(self.place / "mlflow.db") as database:
+            rows = database.execute("select name, run_uuid from runs where status = 'FINISHED'")
+            return dict(rows.fetchall())
+
+    def ran(self, output: str) -> set[str]:
+        """Stages that DVC says it ran."""
+        lines = [line for line in output.splitlines() if line.startswith("Running stage")]
+        return {line.split("'")[1].split("@")[0] for line in lines}
+
+
+@pytest.fixture(scope="module")
+def clone(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    place = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        cwd=root, text=True, capture_output=True, check=True,
+    )  # fmt: skip
+    for name in listed.stdout.splitlines():
+        if (root / name).is_file():
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(root / name, place / name)
+    made = Clone(place)
+    made.run("git", "init", "-q")
+    made.run("git", "add", "-A")
+    made.run("git", "commit", "-qm", "clone")
+    made.run("python", "-m", "pipeline", "compose", *QUICK)
+    return made
+
+
+@pytest.fixture(scope="module")
+def first(clone: Clone) -> str:
+    """Output of the first pass."""
+    return clone.run("dvc", "repro")
+
+
+def test_a_pass_runs_every_stage_and_leaves_what_it_promises(clone: Clone, first: str) -> None:
+    stages = set(yaml.safe_load((clone.place / "dvc.yaml").read_text())["stages"])
+    assert clone.ran(first) == stages
+    metrics = json.loads((clone.place / "reports/metrics.json").read_text())
+    assert 0 < metrics["accuracy"] <= 1
+    assert set(metrics["per_class"]) >= {"building", "road", "water"}
+    for name in ["models/model.safetensors", "reports/index.html", "predictions/unseen.tif",
+                 "models/export/model.onnx", "reports/train/curves.csv"]:  # fmt: skip
+        assert (clone.place / name).stat().st_size > 0, name
+
+
+def test_a_pass_says_how_params_differ_from_conf(first: str) -> None:
+    assert "params.yaml differs from conf/ by: " in first
+    assert "model=lecture" in first
+
+
+def test_one_pass_is_one_run_in_mlflow(clone: Clone, first: str) -> None:
+    assert len(clone.runs()) == 1
+
+
+def test_a_second_pass_reruns_nothing(clone: Clone, first: str) -> None:
+    assert clone.ran(clone.run("dvc", "repro")) == set()
+
+
+def test_another_look_reruns_the_look_alone(clone: Clone, first: str) -> None:
+    clone.run("python", "-m", "pipeline", "compose", *QUICK, "visualize.kernel_band=red")
+    assert clone.ran(clone.run("dvc", "repro")) == {"visualize"}
+    assert len(clone.runs()) == 1
+
+
+def test_another_trainer_reruns_nothing(clone: Clone, first: str) -> None:
+    override = [*QUICK, "visualize.kernel_band=red", "trainer=cpu", "engine.threads=1"]
+    clone.run("python", "-m", "pipeline", "compose", *override)
+    assert clone.ran(clone.run("dvc", "repro")) == set()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("optimizer.lr=abc", "optimizer.lr, got 'abc'"),
+        ("optimizer.lrr=1", "Did you mean optimizer.lr?"),
+        ("model=vggg", "Did you mean vgg?"),
+    ],
+)
+def test_dvc_refuses_a_mistake_in_one_sentence(
+    clone: Clone, first: str, override: str, words: str
+) -> None:
+    before = (clone.place / "params.yaml").read_bytes()
+    output = clone.run("dvc", "exp", "run", "-S", override, status=255)
+    lines = [line for line in output.splitlines() if line.startswith("ERROR")]
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert "unexpected error" not in output
+    assert (clone.place / "params.yaml").read_bytes() == before
+
+
+def test_metrics_and_plots_are_dvc_s(clone: Clone, first: str) -> None:
+    assert "accuracy" in clone.run("dvc", "metrics", "show")
+    clone.run("dvc", "metrics", "diff")
+    clone.run("dvc", "plots", "show", "--out", "dvc_plots")
+    page = (clone.place / "dvc_plots/index.html").read_text()
+    assert "validation_accuracy" in page
+
+
+def test_queued_experiments_land_in_the_same_store_under_dvc_s_names(
+    clone: Clone, first: str
+) -> None:
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "first pass")
+    before = set(clone.runs())
+    clone.run("dvc", "exp", "run", "--queue", *(f"-S{o}" for o in QUICK),
+              "-S", "optimizer.lr=0.002,0.004")  # fmt: skip
+    clone.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
+    shown = json.loads(clone.run("dvc", "exp", "show", "--json"))
+    names = {rev["name"] for commit in shown for rev in commit["experiments"] or []
+             for rev in rev["revs"] if rev.get("name")}  # fmt: skip
+    assert len(names) == 2
+    assert set(clone.runs()) - before == names
