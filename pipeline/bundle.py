@@ -113,6 +113,7 @@ def save(
         "bands": list(network.bands),
         "classes": list(network.classes),
         "tile_size": network.tile_size,
+        "task": network.task,
         "layers": network.spec,
         "data_digest": data_digest,
         "parameters": params,
@@ -157,6 +158,7 @@ def _network(facts: dict[str, Any], weights: bytes, root: Path) -> Network:
             bands=Bands(tuple(facts["bands"])),
             classes=Classes(tuple(facts["classes"])),
             tile_size=facts["tile_size"],
+            task=facts["task"],
         )
         network.load_state_dict(deserialize(weights))
     except (PipelineError, RuntimeError, TypeError, AttributeError) as error:
@@ -170,7 +172,9 @@ def _facts(path: Path) -> dict[str, Any]:
         facts = json.loads(_read(path))
     except ValueError as error:
         raise BundleError(f"Expected JSON in {path}, got: {error}. Train again.") from error
-    keys = ("bands", "classes", "tile_size", "layers", "data_digest", "parameters", "versions")
+    keys = (
+        "bands", "classes", "tile_size", "task", "layers", "data_digest", "parameters", "versions",
+    )  # fmt: skip
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise BundleError(f"Expected a bundle of format {FORMAT} in {path}. Train again.")
     if missing := [key for key in (*keys, "digest") if key not in facts]:

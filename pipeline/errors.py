@@ -37,6 +37,10 @@ class NetworkError(PipelineError):
     """A network that can't be built or does not fit its tile; names the layer."""
 
 
+class LayerError(NetworkError):
+    """A fault of a network that names its layer."""
+
+
 class BundleError(PipelineError):
     """A trained network that is missing, torn or does not fit what it is used on."""
 

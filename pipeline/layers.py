@@ -1,18 +1,30 @@
-"""Layers that ``torch.nn`` lacks."""
+"""Layers that ``torch.nn`` lacks: the targets ``pipeline.layers.<Layer>``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+
+from pipeline.composites import Chain, Dense, DepthwiseSeparable, Parallel, Residual
+from pipeline.errors import BandError
+
+__all__ = [
+    "Chain", "Dense", "DepthwiseSeparable", "GlobalAvgPool", "GlobalMaxPool", "Normalize",
+    "Parallel", "Residual", "SpectralIndices",
+]  # fmt: skip
+
+# McFeeters 1996 for water, Rouse et al. 1974 for vegetation: (a - b) / (a + b).
+INDICES = {"ndvi": ("nir", "red"), "ndwi": ("green", "nir")}
 
 
 class Normalize(nn.Module):
     """Raw pixel values, zero-centred and scaled band by band with the training split's statistics.
 
     Being the first layer, it goes wherever the network goes: no program that uses the network can
-    forget it or use other numbers.
+    forget it or use other numbers. Channels beyond the bands, as spectral indices are, stay as
+    they are.
 
     Args:
         num_features: Bands; filled in.
@@ -38,8 +50,9 @@ class Normalize(nn.Module):
         deviation = torch.as_tensor(std, dtype=torch.float64)
         if not self.scale:
             deviation = deviation.square().mean().sqrt().expand_as(deviation)
-        self.mean.copy_(torch.as_tensor(mean, dtype=torch.float64))
-        self.deviation.copy_(torch.where(deviation > 0, deviation, 1.0))
+        bands = len(deviation)
+        self.mean[:bands] = torch.as_tensor(mean, dtype=torch.float64)
+        self.deviation[:bands] = torch.where(deviation > 0, deviation, 1.0)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """(N, C, H, W) raw values -> (N, C, H, W) near 0."""
@@ -48,6 +61,55 @@ class Normalize(nn.Module):
     def extra_repr(self) -> str:
         """Arguments, as ``print`` shows them."""
         return f"num_features={self.mean.numel()}, scale={self.scale}"
+
+
+class SpectralIndices(nn.Module):
+    """Normalized differences of two bands, (a - b) / (a + b), as further channels from -1 to 1.
+
+    Belongs before ``Normalize``: a ratio means something only on raw values. 0 where a + b is 0.
+
+    Args:
+        bands: Names of the channels; filled in.
+        indices: ``[ndvi, ndwi]``, or a mapping of a name of one's own to its two bands,
+            ``{ndre: [nir, rededge]}``.
+    """
+
+    def __init__(
+        self,
+        bands: Sequence[str],
+        indices: Sequence[str] | Mapping[str, Sequence[str]] = ("ndvi", "ndwi"),
+    ) -> None:
+        super().__init__()
+        names = list(bands)
+        pairs = [
+            self._pair(index, None if not isinstance(indices, Mapping) else indices[index], names)
+            for index in indices
+        ]
+        self.over = [names.index(first) for first, _ in pairs]
+        self.under = [names.index(second) for _, second in pairs]
+
+    @staticmethod
+    def _pair(index: str, bands: Sequence[str] | None, known: list[str]) -> tuple[str, str]:
+        pair = tuple(bands) if bands is not None else INDICES.get(index, ())
+        if len(pair) != 2:
+            raise BandError(
+                f"expected two bands for the index {index!r}, got {list(pair)}; known without "
+                f"bands: {', '.join(INDICES)}"
+            )
+        if missing := [band for band in pair if band not in known]:
+            raise BandError(f"{index} needs the band {missing[0]}, got {', '.join(known)}")
+        return pair[0], pair[1]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(N, C, H, W) raw values -> (N, C + indices, H, W)."""
+        first, second = pixels[:, self.over], pixels[:, self.under]
+        total = first + second
+        ratio = torch.where(total == 0, 0.0, (first - second) / torch.where(total == 0, 1.0, total))
+        return torch.cat([pixels, ratio], dim=1)
+
+    def extra_repr(self) -> str:
+        """Channels of each index, as ``print`` shows them."""
+        return f"over={self.over}, under={self.under}"
 
 
 class GlobalAvgPool(nn.Module):

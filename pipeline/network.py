@@ -1,23 +1,29 @@
-"""The network language: a named mapping of layers becomes a module, its faults named by layer."""
+"""The network language: a named mapping of layers becomes a module, its faults named by layer.
+
+Input sizes are never given: a blank tile passes through while the network is built, and each layer
+takes its sizes from what reaches it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import NetworkError
-from pipeline.layers import GlobalAvgPool, GlobalMaxPool, Normalize
+from pipeline.composites import Chain, Composite
+from pipeline.errors import LayerError, NetworkError
+from pipeline.layers import Normalize
+from pipeline.spec import Spec, head_of, inside_of, pruned
 from pipeline.targets import arguments, make, resolve
 from pipeline.types import Bands, Classes
 
 if TYPE_CHECKING:
     from pipeline.schema import InitSection
 
-Layers = Mapping[str, Mapping[str, Any] | None]
+Task = Literal["classify", "reconstruct"]
 
 # Arguments that follow from what comes in: the channels, (N, C, ...), or the last axis.
 CHANNELS = ("in_channels", "num_features", "num_channels")
@@ -25,36 +31,40 @@ FEATURES = ("in_features",)
 NOT_LOGITS = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Sigmoid)
 
 
-class Network(nn.Module):
-    """Named layers, one after the other: raw pixels (N, C, H, W) -> logits (N, K)."""
+class Network(Chain):
+    """Named layers, one after the other: raw pixels (N, C, H, W) -> logits (N, K).
+
+    A network that reconstructs gives normalized pixels (N, C, H, W) in place of logits.
+    """
 
     def __init__(
-        self, spec: dict[str, dict[str, Any]], bands: Bands, classes: Classes, tile_size: int
+        self,
+        spec: Spec,
+        bands: Bands,
+        classes: Classes,
+        tile_size: int,
+        task: Task = "classify",
     ) -> None:
         super().__init__()
         self.spec = spec
         self.bands = bands
         self.classes = classes
         self.tile_size = tile_size
-        self.layer_names: list[str] = []
+        self.task: Task = task
 
-    def append(self, name: str, layer: nn.Module) -> None:
-        """Add a layer at the end."""
-        if not name.isidentifier() or hasattr(self, name):
-            raise NetworkError(f"Layer {name!r}: expected a free, simple name; rename the layer.")
-        self.add_module(name, layer)
-        self.layer_names.append(name)
+    @property
+    def layer_names(self) -> list[str]:
+        """Names of the layers at the top."""
+        return [name for name, _ in self.named_children()]
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(N, C, H, W) raw values as floats -> (N, K) logits."""
-        x = pixels
-        for name in self.layer_names:
-            x = self.get_submodule(name)(x)
-        return x
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of a tile."""
+        return len(self.bands), self.tile_size, self.tile_size
 
 
 def build(
-    layers: Layers,
+    layers: Mapping[str, Mapping[str, Any] | None],
     *,
     bands: Bands,
     classes: Classes,
@@ -63,30 +73,34 @@ def build(
     std: Sequence[float] | None = None,
     init: InitSection | None = None,
     seed: int = 0,
+    task: Task = "classify",
 ) -> Network:
     """A network from its mapping of layers; a layer set to null is left out.
 
     Input sizes are inferred by running a blank tile through on the way, and the last linear layer
-    gives one output a class unless told otherwise. The same arguments give the same weights.
+    or convolution gives one output a class (``task`` reconstruct: a band) unless told otherwise.
+    The same arguments give the same weights.
 
     Raises:
         NetworkError: A layer can't be built or does not fit its input; says which.
     """
-    spec = {str(name): dict(layer) for name, layer in layers.items() if layer is not None}
-    network = Network(spec, bands, classes, tile_size)
-    x = torch.zeros(1, len(bands), tile_size, tile_size)
-    with torch.random.fork_rng(devices=[]):
+    spec = pruned(layers)
+    if not spec:
+        raise NetworkError("Expected a network of one layer or more, got none; see model.layers.")
+    network = Network(spec, bands, classes, tile_size, task)
+    outputs = len(classes) if task == "classify" else len(bands)
+    builder = Builder(bands, tile_size, *head_of(spec), outputs)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        for name, layer in _with_head(spec, len(classes)).items():
-            module = _layer(name, layer, x)
+        builder.fill(network, "", spec)
+        x = network.grow(torch.zeros(1, *network.input_shape))
+        _check_end(network, x)
+        for module in network.modules():
             if isinstance(module, Normalize) and mean is not None and std is not None:
                 module.set_statistics(mean, std)
-            network.append(name, module)
-            x = _step(name, module, x)
-        _check_end(network, x)
         if init is not None:
             initialize(network, init)
-    return network
+    return network.train()
 
 
 def initialize(network: nn.Module, init: InitSection) -> None:
@@ -109,161 +123,170 @@ def initialize(network: nn.Module, init: InitSection) -> None:
             nn.init.zeros_(bias)
 
 
-def _with_head(spec: dict[str, dict[str, Any]], outputs: int) -> dict[str, dict[str, Any]]:
-    """The same layers, with one output a class in a last linear layer that names no number."""
-    linear = [name for name, layer in spec.items() if layer.get("_target_") == "torch.nn.Linear"]
-    if not linear:
-        return spec
-    head = linear[-1]
-    return {**spec, head: {"out_features": outputs, **spec[head]}}
+class Pending(nn.Module):
+    """Stands for a layer that takes its sizes from the first thing that reaches it."""
 
+    def __init__(self, place: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.place = place
 
-def _layer(name: str, spec: Mapping[str, Any], x: Tensor) -> nn.Module:
-    """Build one layer for an input like ``x``."""
-    given = dict(spec)
-    target = given.pop("_target_", None)
-    if target is None:
-        raise NetworkError(f"Layer {name!r}: expected a _target_ such as torch.nn.Conv2d.")
-    try:
-        layer = resolve(target)
-        return make(layer, {**_inferred(layer, x), **given})
-    except NetworkError as error:
-        raise NetworkError(f"Layer {name!r}: {error}") from error
-
-
-def _inferred(layer: type[nn.Module], x: Tensor) -> dict[str, int]:
-    known = arguments(layer)
-    flat = x.dim() < 4
-    if any(name in known for name in FEATURES) and not flat:
-        raise NetworkError(
-            f"expected flat input, got {_shape(x)}. Put torch.nn.Flatten or "
-            "pipeline.layers.GlobalAvgPool before it."
-        )
-    sizes = {name: x.shape[1] for name in CHANNELS if name in known and x.dim() > 1}
-    return sizes | {name: x.shape[-1] for name in FEATURES if name in known}
-
-
-def _step(name: str, module: nn.Module, x: Tensor) -> Tensor:
-    """Run a blank tile through one layer."""
-    module.eval()
-    try:
-        with torch.no_grad():
-            output = module(x)
-    except Exception as error:  # torch raises many kinds; the shapes are the cause of all
-        reason = str(error).splitlines()[0]
-        if "Kernel size can't be greater" in reason or "too small" in reason:
-            reason = (
-                "its kernel is larger than what is left of the tile; use larger tiles, padding or "
-                "fewer pooling layers"
-            )
-        raise NetworkError(f"Layer {name!r}: does not fit its input {_shape(x)}: {reason}.") from (
-            error
-        )
-    finally:
-        module.train()
-    if not isinstance(output, Tensor) or 0 in output.shape:
-        raise NetworkError(f"Layer {name!r}: leaves nothing of its input {_shape(x)}.")
-    return output
-
-
-def _check_end(network: Network, x: Tensor) -> None:
-    if not network.layer_names:
-        raise NetworkError("Expected a network of one layer or more, got none; see model.layers.")
-    name, outputs = network.layer_names[-1], len(network.classes)
-    last = network.get_submodule(name)
-    if isinstance(last, NOT_LOGITS):
-        raise NetworkError(
-            f"Layer {name!r}: a network ends in logits; drop {type(last).__name__}, which loss "
-            "and prediction apply by themselves."
-        )
-    if tuple(x.shape) != (1, outputs):
-        raise NetworkError(
-            f"Layer {name!r}: expected the network to end in (N, {outputs}), one output a class, "
-            f"got {_shape(x)}. End it in torch.nn.Linear without out_features."
-        )
-
-
-def _shape(x: Tensor) -> str:
-    return "(" + ", ".join(["N", *map(str, x.shape[1:])]) + ")"
+    def forward(self, x: Tensor) -> Tensor:
+        """Put the layer in its place and run it."""
+        return self.place(x)
 
 
 @dataclass(frozen=True)
-class LayerInfo:
-    """What a layer gives, learns, costs and sees."""
+class Builder:
+    """What layers are told beside their arguments."""
 
-    name: str
-    type: str
-    output: tuple[int, ...]  # (C, H, W) or (features,)
-    weights: dict[str, tuple[int, ...]]  # name -> shape, learnable ones
-    parameters: int
-    macs: int  # multiply-accumulates a tile, of convolutions and linear layers
-    field: int  # side of the receptive field in pixels, at most the tile
-    stride: int  # pixels of the tile from one output to the next
-    field_metres: float | None
+    bands: Bands
+    tile_size: int
+    head: str
+    head_argument: str
+    outputs: int
+
+    def fill(self, parent: nn.Module, prefix: str, layers: Mapping[str, Any]) -> None:
+        """Give a composite its layers, each to be built when a blank tile comes by."""
+        for key, spec in layers.items():
+            name = f"{prefix}{key}"
+            if not key.isidentifier() or hasattr(parent, key):
+                raise _fault(name, "expected a free, simple name; rename the layer")
+            parent.add_module(key, Pending(self._placer(parent, key, name, spec)))
+
+    def _placer(
+        self, parent: nn.Module, key: str, name: str, spec: Any
+    ) -> Callable[[Tensor], Tensor]:
+        def place(x: Tensor) -> Tensor:
+            layer = self.layer(name, spec, x)
+            setattr(parent, key, layer)
+            return _step(name, layer, x)
+
+        return place
+
+    def layer(self, name: str, spec: Any, x: Tensor) -> nn.Module:
+        """One layer for an input like ``x``; what is inside it is still pending."""
+        inside = inside_of(spec)
+        if not isinstance(spec, Mapping) or ("_target_" not in spec and inside is None):
+            raise _fault(name, "expected a _target_ such as torch.nn.Conv2d")
+        given = {k: v for k, v in spec.items() if k != "_target_" and k not in (inside or {})}
+        try:
+            kind = resolve(spec["_target_"]) if "_target_" in spec else Chain
+            layer = make(kind, {**self._inferred(name, kind, x), **given})
+        except NetworkError as error:
+            raise _fault(name, str(error)) from error
+        complete = any(layer.children())  # as DepthwiseSeparable is from the start
+        if inside is not None and not inside and not complete:
+            raise _fault(name, f"expected layers inside {kind.__name__}, got none; add some")
+        if inside and complete:
+            raise _fault(name, f"{kind.__name__} takes no layers, got {', '.join(inside)}")
+        self.fill(layer, f"{name}.", inside or {})
+        return layer
+
+    def _inferred(self, name: str, kind: type[nn.Module], x: Tensor) -> dict[str, Any]:
+        """Arguments that need not be given."""
+        known = arguments(kind)
+        if any(key in known for key in FEATURES) and x.dim() > 2:
+            raise NetworkError(
+                f"expected flat input, got {shape_of(x)}. Put torch.nn.Flatten or "
+                "pipeline.layers.GlobalAvgPool before it"
+            )
+        found: dict[str, Any] = {key: x.shape[1] for key in CHANNELS if key in known}
+        found |= {key: x.shape[-1] for key in FEATURES if key in known}
+        if "bands" in known:
+            if x.shape[1] != len(self.bands):
+                raise NetworkError(
+                    f"expected the {len(self.bands)} bands of the tile, got {shape_of(x)}; put it "
+                    "first"
+                )
+            found["bands"] = self.bands.names
+        if "tile_size" in known:
+            found["tile_size"] = self.tile_size
+        if name == self.head:
+            found[self.head_argument] = self.outputs
+        return found
 
 
-def describe(network: Network, *, resolution: float | None = None) -> list[LayerInfo]:
-    """Every layer's shape, parameters, cost and receptive field.
-
-    Receptive fields by the recurrence of Araujo, Norris and Sim 2019,
-    https://distill.pub/2019/computing-receptive-fields/.
-
-    Args:
-        network: Any network; left as it was.
-        resolution: Ground size of a pixel in metres, if known.
-    """
-    parameter = next(network.parameters(), torch.zeros(1))
-    x = torch.zeros(1, len(network.bands), network.tile_size, network.tile_size)
-    x = x.to(parameter.device)
-    field = stride = 1
-    layers = []
-    training = network.training
-    network.eval()
-    with torch.no_grad():
-        for name in network.layer_names:
-            module = network.get_submodule(name)
-            x = module(x)
-            field, stride = _sees(module, field, stride, network.tile_size)
-            layers.append(_info(name, module, x, field, stride, resolution))
-    network.train(training)
-    return layers
+def _fault(name: str, text: str) -> LayerError:
+    return LayerError(f"Layer {name!r}: {text.rstrip('.')}.")
 
 
-def _info(
-    name: str, module: nn.Module, x: Tensor, field: int, stride: int, resolution: float | None
-) -> LayerInfo:
-    weights = {key: tuple(value.shape) for key, value in module.named_parameters()}
-    return LayerInfo(
-        name=name,
-        type=type(module).__name__,
-        output=tuple(x.shape[1:]),
-        weights=weights,
-        parameters=sum(value.numel() for value in module.parameters()),
-        macs=_macs(module, x),
-        field=field,
-        stride=stride,
-        field_metres=None if resolution is None else field * resolution,
+def _step(name: str, layer: nn.Module, x: Tensor) -> Tensor:
+    """Run a blank tile through one layer."""
+    try:
+        output = layer.grow(x) if isinstance(layer, Composite) else layer.eval()(x)
+    except LayerError:
+        raise  # of a layer inside
+    except NetworkError as error:
+        raise _fault(name, str(error)) from error
+    except Exception as error:  # torch raises many kinds; the shapes are the cause of all
+        reason = _too_small(layer, x) or str(error).splitlines()[0]
+        raise _fault(name, f"does not fit its input {shape_of(x)}: {reason}") from error
+    if not isinstance(output, Tensor) or 0 in output.shape:
+        raise _fault(name, f"leaves nothing of its input {shape_of(x)}")
+    return output
+
+
+def _too_small(layer: nn.Module, x: Tensor) -> str | None:
+    """Say so if a kernel is larger than what it gets."""
+    if not hasattr(layer, "kernel_size") or x.dim() != 4:
+        return None
+    spans, room = [], []
+    for axis in (0, 1):
+        kernel, _, padding, dilation = geometry(layer, axis)
+        spans.append(dilation * (kernel - 1) + 1)
+        room.append(x.shape[2 + axis] + 2 * padding)
+    if spans[0] <= room[0] and spans[1] <= room[1]:
+        return None
+    return (
+        f"its kernel spans {spans[0]} x {spans[1]} and is larger than the {room[0]} x {room[1]} "
+        "pixels left of the tile, padding included; use larger tiles, padding or fewer poolings"
     )
 
 
-def _sees(module: nn.Module, field: int, stride: int, tile: int) -> tuple[int, int]:
-    """Receptive field and stride behind a layer, from those before it."""
-    if isinstance(module, nn.Linear | GlobalAvgPool | GlobalMaxPool):
-        return tile, tile
-    if not hasattr(module, "kernel_size"):
-        return field, stride
-    kernel, dilation = _side(module.kernel_size), _side(getattr(module, "dilation", 1))
-    grown = field + dilation * (kernel - 1) * stride
-    return min(grown, tile), min(stride * _side(getattr(module, "stride", 1)), tile)
+def geometry(layer: Any, axis: int) -> tuple[int, int, int, int]:
+    """Kernel, stride, padding and dilation of a convolution or pooling along an axis.
+
+    The padding is that of one side; of ``same`` it is the half that goes before.
+    """
+    kernel = _along(layer.kernel_size, axis)
+    dilation = _along(getattr(layer, "dilation", 1), axis)
+    padding = getattr(layer, "padding", 0)
+    if isinstance(padding, str):
+        padding = dilation * (kernel - 1) // 2 if padding == "same" else 0
+    return kernel, _along(getattr(layer, "stride", 1), axis), _along(padding, axis), dilation
 
 
-def _side(size: Any) -> int:
-    """The longer side of a size that torch keeps as a number or a pair."""
-    return int(max(size)) if isinstance(size, tuple) else int(size)
+def _along(size: Any, axis: int) -> int:
+    """A size that torch keeps as a number or a pair, along one axis."""
+    return int(size[axis % len(size)]) if isinstance(size, tuple) else int(size)
 
 
-def _macs(module: nn.Module, x: Tensor) -> int:
-    """Multiply-accumulates a tile: a filter's weights times the outputs that it gives."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        return module.weight[0].numel() * x[0].numel()
-    return 0
+def _check_end(network: Network, x: Tensor) -> None:
+    name, last = list(network.named_modules())[-1]
+    if network.task == "reconstruct":
+        if x.shape[1:] != network.input_shape:
+            wanted = ", ".join(map(str, network.input_shape))
+            raise _fault(
+                network.layer_names[-1],
+                f"expected a network that reconstructs to end in (N, {wanted}), as the tile, got "
+                f"{shape_of(x)}",
+            )
+        return
+    if isinstance(last, NOT_LOGITS):
+        raise _fault(
+            name,
+            f"a network ends in logits; drop {type(last).__name__}, which loss and prediction "
+            "apply by themselves",
+        )
+    outputs = len(network.classes)
+    if tuple(x.shape) != (1, outputs):
+        raise _fault(
+            network.layer_names[-1],
+            f"expected the network to end in (N, {outputs}), one output a class, got "
+            f"{shape_of(x)}. End it in torch.nn.Linear without out_features",
+        )
+
+
+def shape_of(x: Tensor) -> str:
+    """Shape of a batch in words."""
+    return "(" + ", ".join(["N", *map(str, x.shape[1:])]) + ")"

@@ -116,6 +116,7 @@ class ModelSection(Section):
     """The network: a named mapping of layers, each a target and its arguments."""
 
     name: str
+    task: Literal["classify", "reconstruct"] = "classify"  # an autoencoder reconstructs its tile
     layers: dict[str, dict[str, Any] | None]
 
 

@@ -8,9 +8,10 @@ import torch
 import yaml
 from torch import nn
 
+from pipeline.analysis import describe
 from pipeline.config import compose
 from pipeline.errors import NetworkError
-from pipeline.network import Network, build, describe
+from pipeline.network import Network, build
 from pipeline.schema import InitSection
 from pipeline.types import Bands, Classes
 
@@ -141,7 +142,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "misspelt": ({"a": {**CONV, "strid": 2}}, r"Layer 'a': .*'strid'.*'stride'"),
     "too small": (
         {"a": CONV, "b": {**POOL, "kernel_size": 99}},
-        r"Layer 'b': does not fit its input \(N, 8, 26, 26\): its kernel is larger than",
+        r"Layer 'b': does not fit its input \(N, 8, 26, 26\): its kernel spans 99 x 99",
     ),
     "wrong channels": ({"a": {**CONV, "in_channels": 3}}, r"Layer 'a': does not fit its input"),
     "not flat": ({"a": CONV, "fc": HEAD}, r"Layer 'fc': expected flat input, got \(N, 8, 26, 26\)"),

@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.analysis import LayerInfo, describe
 from pipeline.console import say, table
-from pipeline.network import LayerInfo, build, describe
+from pipeline.network import build
 from pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def run(analyze: AnalyzeSection, model: ModelSection, init: InitSection) -> None
         mean=store.mean.tolist(),
         std=store.std.tolist(),
         init=init,
+        task=model.task,
     )
     layers = describe(network, resolution=store.resolution)
     facts = {

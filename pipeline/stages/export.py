@@ -14,7 +14,7 @@ import torch
 from pipeline import bundle as bundles
 from pipeline.bundle import Bundle
 from pipeline.console import say
-from pipeline.network import Network, describe
+from pipeline.network import Network
 
 if TYPE_CHECKING:
     from pipeline.schema import ExportSection
@@ -85,7 +85,7 @@ def card(bundle: Bundle, measures: dict[str, Any] | None, *, onnx: bool) -> str:
     """The model card, in Markdown."""
     size = bundle.tile_size
     shape = f"({len(bundle.bands)}, {size}, {size})"
-    parameters = sum(layer.parameters for layer in describe(bundle.network))
+    parameters = sum(parameter.numel() for parameter in bundle.network.parameters())
     model = bundle.params.get("model", {})
     lines = [
         f"# {model.get('name', 'network')}",

@@ -81,6 +81,7 @@ def run(
         mean=store.mean.tolist(),
         std=store.std.tolist(),
         init=init,
+        task=model.task,
         seed=train.seed,
     )
     folder = CHECKPOINTS / _key(params, store.digest)

@@ -92,7 +92,7 @@ def make(
             callbacks=[*callbacks, *_bar(bar)],
             reload_dataloaders_every_n_epochs=1,  # the batches of an epoch are its own
             num_sanity_val_steps=0,
-            # Without a keeper among the callbacks Lightning would add its own, in the project's root.
+            # Without a keeper among the callbacks Lightning would write its own into the root.
             enable_checkpointing=any(isinstance(one, ModelCheckpoint) for one in callbacks),
             log_every_n_steps=1,  # nothing is logged by the step; other values warn of few steps
             enable_model_summary=False,
