@@ -2,8 +2,9 @@
 
 Each is trained on the sample (one seed) and on ``eurosat-as-sat6.mat`` (three seeds) with the
 default training, in a folder of its own. What came of it goes to benchmarks/networks.json, into the
-header of each model's file and into the table of the README. A model whose composed parameters are
-those of its last measurement is not trained again, unless ``--again`` is given.
+header of each model's file and into the table of the README. A model whose parameters are those of
+its last measurement is not measured again, unless ``--again`` is given. ``--work`` names a folder
+that stays, so that a run that was broken off goes on where it was.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ BANDS = Bands(("red", "green", "blue", "nir"))
 CLASSES = Classes(("building", "barren_land", "trees", "grassland", "road", "water"))
 TILE = 28
 SEEDS = {"sample": (0,), "eurosat": (0, 1, 2)}
+DECIDING = (
+    "sample", "tiles", "split", "model", "init", "augment", "optimizer", "schedule", "loss",
+    "train",
+)  # fmt: skip
 TIMED = ["train.epochs=4", "train.min_steps=0"]  # the first epoch warms up
 
 
@@ -108,52 +113,65 @@ class Workplace:
         """Make both tile stores."""
         for name, source in self.sources.items():
             place = self.root / name
+            if (place / "data" / "tiles" / "meta.json").exists():
+                continue
             self.run(place, "compose", "tracking=none", *source)
             for stage in (["sample"] if name == "sample" else []) + ["ingest"]:
                 self.run(place, stage)
 
-    def train(self, data: str, model: str, *overrides: str) -> tuple[Path, str]:
-        """Train in a folder of its own; the folder and what was printed."""
+    def folder(self, data: str, model: str, *overrides: str) -> Path:
+        """Where a training runs; it sees the tiles of its data set."""
         name = "-".join([model, *(re.sub(r"\W", "", o) for o in overrides)])
         place = self.root / data / "trained" / name
         if not (place / "data").exists():
             place.mkdir(parents=True, exist_ok=True)
             (place / "data").symlink_to(self.root / data / "data")
+        return place
+
+    def train(self, data: str, model: str, *overrides: str) -> str:
+        """Train, and give back what was printed."""
+        place = self.folder(data, model, *overrides)
         options = [f"model={model}", "tracking=none", f"engine.threads={self.threads}"]
         self.run(place, "compose", *options, *self.sources[data], *overrides)
-        return place, self.run(place, "train")
+        return self.run(place, "train")
 
     def accuracy(self, data: str, model: str, seed: int) -> float:
         """Accuracy on the test tiles; of an autoencoder the share of variance that it explains."""
-        place, _ = self.train(data, model, f"train.seed={seed}")
-        self.run(place, "evaluate")
-        measures = json.loads((place / "reports" / "metrics.json").read_text(encoding="utf-8"))
+        place, report = self.folder(data, model, f"train.seed={seed}"), "reports/metrics.json"
+        done = place / f"{key(model)}.json"
+        if not done.exists():
+            self.train(data, model, f"train.seed={seed}")
+            self.run(place, "evaluate")
+            (place / report).rename(done)
+        measures = json.loads(done.read_text(encoding="utf-8"))
         say(f"{model} on {data}, seed {seed}: {measures.get('accuracy', measures.get('r2')):.4f}")
         return float(measures.get("accuracy", measures.get("r2")))
 
     def seconds(self, model: str) -> float:
         """Median time of an epoch on the sample, after the first."""
-        _, printed = self.train("sample", model, *TIMED)
+        printed = self.train("sample", model, *TIMED)
         times = [float(found) for found in re.findall(r"^epoch .*\(([\d.]+) s\)$", printed, re.M)]
         return statistics.median(times[1:])
 
 
-def measure(models: Sequence[str], data: Path, before: dict[str, Measured], jobs: int) -> None:
-    """Train what changed, two at a time if there are cores for it, and write the results."""
-    with TemporaryDirectory() as folder:
-        place = Workplace(Path(folder), data, threads=1)
-        place.prepare()
-        store = json.loads((Path(folder) / "sample/data/tiles/meta.json").read_text())
-        tiles = sum(store["counts"]["train"].values())
-        todo = [(data, model, seed) for model in models for data in SEEDS for seed in SEEDS[data]]
-        with ThreadPoolExecutor(jobs) as pool:
-            scores = dict(zip(todo, pool.map(lambda job: place.accuracy(*job), todo), strict=True))
-        # One after the other: each has the machine for itself.
-        alone = Workplace(Path(folder), data, threads=os.cpu_count() or 1)
-        for model in models:
-            made = network(model)
-            layers = describe(made)
-            before[model] = Measured(
+def measure(
+    models: Sequence[str], data: Path, folder: Path, jobs: int
+) -> Iterator[tuple[str, Measured]]:
+    """Train what is to be measured, some at a time, then time each alone."""
+    place = Workplace(folder, data, threads=1)
+    place.prepare()
+    store = json.loads((folder / "sample/data/tiles/meta.json").read_text(encoding="utf-8"))
+    tiles = sum(store["counts"]["train"].values())
+    todo = [(name, model, seed) for model in models for name in SEEDS for seed in SEEDS[name]]
+    with ThreadPoolExecutor(jobs) as pool:
+        scores = dict(zip(todo, pool.map(lambda job: place.accuracy(*job), todo), strict=True))
+    alone = Workplace(folder, data, threads=os.cpu_count() or 1)
+    for model in models:
+        made = network(model)
+        layers = describe(made)
+        yield (
+            model,
+            Measured(
                 key=key(model),
                 depth=depth(made),
                 parameters=sum(layer.parameters for layer in layers),
@@ -161,13 +179,19 @@ def measure(models: Sequence[str], data: Path, before: dict[str, Measured], jobs
                 seconds=alone.seconds(model),
                 tiles=tiles,
                 **{name: [scores[name, model, s] for s in seeds] for name, seeds in SEEDS.items()},
-            )
-            save(before)
+            ),
+        )
+
+
+def composed(model: str) -> dict[str, Any]:
+    """All parameters with this model."""
+    params: dict[str, Any] = yaml.safe_load(compose([f"model={model}"]))
+    return params
 
 
 def model_section(model: str) -> dict[str, Any]:
     """The composed ``model`` section."""
-    section: dict[str, Any] = yaml.safe_load(compose([f"model={model}"]))["model"]
+    section: dict[str, Any] = composed(model)["model"]
     return section
 
 
@@ -179,8 +203,18 @@ def network(model: str) -> Any:
 
 
 def key(model: str) -> str:
-    """Digest of the composed parameters."""
-    return hashlib.sha256(compose([f"model={model}"]).encode()).hexdigest()[:16]
+    """Digest of the parameters that a result depends on; null is as if there were no such key."""
+    params = composed(model)
+    given = {name: _without_nulls(params[name]) for name in DECIDING}
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _without_nulls(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _without_nulls(inner) for name, inner in value.items() if inner not in (None, {}, [])
+    }
 
 
 def saved() -> dict[str, Measured]:
@@ -256,7 +290,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.networks", description=__doc__)
     default = os.environ.get("QUADBAND_DATA", ROOT.parent / "shared" / "data")
     parser.add_argument("--data", type=Path, default=Path(default), help="the real imagery")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="trainings at once")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="trainings at once")
+    parser.add_argument("--work", type=Path, help="a folder that stays, to go on after a break")
     parser.add_argument("--again", action="store_true", help="measure what did not change too")
     parser.add_argument("models", nargs="*", help="of conf/model; all if none is named")
     arguments = parser.parse_args()
@@ -268,8 +303,12 @@ def main() -> None:
         if arguments.again or model not in results or results[model].key != key(model)
     ]
     say(f"To measure: {', '.join(todo) or 'nothing, all is as it was'}.")
-    if todo:
-        measure(todo, arguments.data.resolve(), results, arguments.jobs or 1)
+    with TemporaryDirectory() as temporary:
+        folder = (arguments.work or Path(temporary)).resolve()
+        found = measure(todo, arguments.data.resolve(), folder, arguments.jobs) if todo else ()
+        for model, result in found:
+            results[model] = result
+            save(results)
     write(results)
 
 
