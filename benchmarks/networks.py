@@ -138,10 +138,13 @@ def measure(
     # Hydra composes once a process at a time, hence here and not in the threads.
     keys = {model: key(model) for model in models}
     todo = [(name, model, seed) for model in models for name in SEEDS for seed in SEEDS[name]]
+
+    def train(job: tuple[str, str, int]) -> float:
+        name, model, seed = job
+        return place.accuracy(name, model, seed, keys[model])
+
     with ThreadPoolExecutor(jobs) as pool:
-        scores = dict(
-            zip(todo, pool.map(lambda job: place.accuracy(*job, keys[job[1]]), todo), strict=True)
-        )
+        scores = dict(zip(todo, pool.map(train, todo), strict=True))
     alone = Workplace(folder, data, threads=os.cpu_count() or 1)
     for model in models:
         made = network(model)
