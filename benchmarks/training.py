@@ -15,7 +15,8 @@ from pipeline.augment import Augment
 from pipeline.bundle import as_input
 from pipeline.config import compose
 from pipeline.config import validate as checked
-from pipeline.data import PlainBatches, Split, TrainingBatches
+from pipeline.data import PlainBatches, TrainingBatches
+from pipeline.feeding import Resident
 from pipeline.network import Network, build
 from pipeline.optimization import optimizer
 from pipeline.schema import Params
@@ -39,7 +40,7 @@ def measure() -> list[Ratio]:
 def _ways(name: str, augment: str) -> tuple[Callable[[], None], Callable[[], None]]:
     params = checked(yaml.safe_load(compose([f"model={name}", f"augment={augment}"])))
     rng = np.random.default_rng(0)
-    tiles = Split(
+    tiles = Resident(
         rng.integers(0, 256, (TILES[name], 28, 28, 4), dtype=np.uint8),
         rng.integers(0, 6, TILES[name]),
         torch.device("cpu"),
@@ -52,7 +53,7 @@ def _network(params: Params) -> Network:
                  mean=[127.0] * 4, std=[74.0] * 4)  # fmt: skip
 
 
-def _lightning(params: Params, tiles: Split) -> None:
+def _lightning(params: Params, tiles: Resident) -> None:
     size, weights = params.train.batch_size, np.ones(len(CLASSES))
     batches = TrainingBatches(
         tiles, Augment(params.augment, [74.0] * 4), weights, batch_size=size, seed=0, epoch=0
@@ -67,12 +68,12 @@ def _lightning(params: Params, tiles: Split) -> None:
     lightning.fit(task, batches, PlainBatches(_few(tiles), batch_size=size))
 
 
-def _few(tiles: Split) -> Split:
+def _few(tiles: Resident) -> Resident:
     """A validation split too small to weigh in the time."""
-    return Split(tiles.pixels[:8].numpy(), tiles.labels[:8].numpy(), torch.device("cpu"))
+    return Resident(tiles.pixels[:8].numpy(), tiles.labels[:8].numpy(), torch.device("cpu"))
 
 
-def _bare(params: Params, tiles: Split) -> None:
+def _bare(params: Params, tiles: Resident) -> None:
     network = _network(params).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     learner = optimizer(network.parameters(), params.optimizer)
     criterion = nn.CrossEntropyLoss(label_smoothing=params.loss.label_smoothing)

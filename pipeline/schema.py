@@ -239,6 +239,13 @@ class EngineSection(Section):
     workers: Count | None  # processes that read imagery; None: one a core
 
 
+class DataSection(Section):
+    """How tiles reach the device; the batches are the same either way."""
+
+    mode: Literal["auto", "resident", "streamed"]
+    memory: Count | None  # MiB that tiles may take on a machine; None: a share of what is free
+
+
 class TrackingSection(Section):
     """Where runs are recorded."""
 
@@ -302,6 +309,7 @@ class Params(Section):
     train: TrainSection
     trainer: TrainerSection
     engine: EngineSection
+    data: DataSection
     tracking: TrackingSection
     analyze: AnalyzeSection
     evaluate: EvaluateSection

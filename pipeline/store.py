@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -105,10 +106,43 @@ class Store:
             shard = np.load(path, mmap_mode="r")
         except (OSError, ValueError) as error:
             raise _torn(self.root, f"no whole {path.name}") from error
-        shape = (self.shard_rows[split][index], *tile_shape(self.tile_size, len(self.bands)))
+        shape = (self.shard_rows[split][index], *self.tile_shape)
         if shard.shape != shape or shard.dtype != self.dtype:
             raise _torn(self.root, f"{shard.shape} of {shard.dtype} in {path.name}")
         return shard  # type: ignore[no-any-return]  # np.load can't tell that it maps
+
+    @property
+    def tile_shape(self) -> tuple[int, int, int]:
+        """Shape (H, W, C) of a tile."""
+        return tile_shape(self.tile_size, len(self.bands))
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of a tile."""
+        return int(np.prod(self.tile_shape)) * self.dtype.itemsize
+
+    def read(self, split: str, rows: range, out: NDArray[Any]) -> None:
+        """Read neighbouring tiles of a split into (n, H, W, C).
+
+        Through the file, not a map of it: pages of a map would count as memory of this process.
+        """
+        start = 0
+        for number, count in enumerate(self.shard_rows[split]):
+            first, last = max(rows.start, start), min(rows.stop, start + count)
+            if first < last:
+                self._read(
+                    split, number, first - start, out[first - rows.start : last - rows.start]
+                )
+            start += count
+
+    def _read(self, split: str, number: int, row: int, out: NDArray[Any]) -> None:
+        path = self.root / shard_name(split, number)
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+            file.seek(row * self.tile_bytes, os.SEEK_CUR)
+            if file.readinto(out.data.cast("B")) != out.nbytes:
+                raise _torn(self.root, f"no whole {path.name}")
 
     def _numbers(self, split: str) -> range:
         return range(len(self.shard_rows[split]))
@@ -117,7 +151,7 @@ class Store:
         """Pixels (N, H, W, C) of some rows of a split, read into memory; None: of all."""
         wanted = np.arange(self.count(split))[slice(None) if rows is None else rows]
         ends = np.cumsum(self.shard_rows[split])
-        out = np.empty((len(wanted), *tile_shape(self.tile_size, len(self.bands))), self.dtype)
+        out = np.empty((len(wanted), *self.tile_shape), self.dtype)
         for number, shard in enumerate(self.shards(split)):
             start = ends[number] - len(shard)
             here = (wanted >= start) & (wanted < ends[number])

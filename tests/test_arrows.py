@@ -16,12 +16,12 @@ from tests.imports import imports_of, modules, stage_deps
 ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
     "packing", "store", "composites", "layers", "targets", "spec", "network", "analysis",
-    "bundle", "trained", "mapping",
-    "augment", "data", "metrics", "optimization", "tasks", "probes", "figures", "report",
+    "bundle", "trained", "mapping", "augment", "order", "feeding", "data", "metrics",
+    "optimization", "tasks", "probes", "figures", "report",
     "tracking", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
-WHERE = {"trainer", "engine", "tracking"}
+WHERE = {"data", "trainer", "engine", "tracking"}
 
 
 def _rank(module: str) -> int:

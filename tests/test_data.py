@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.augment import Augment
-from pipeline.data import Batch, PlainBatches, Split, TrainingBatches, shares, steps
+from pipeline.data import Batch, PlainBatches, TrainingBatches
 from pipeline.errors import TrainingError
+from pipeline.feeding import Resident
+from pipeline.order import Order, shares, steps
 from pipeline.schema import AugmentSection
 
 CPU = torch.device("cpu")
@@ -18,15 +20,15 @@ NONE = AugmentSection(flips=False, quarter_turns=False, brightness=0, contrast=0
 NOISE = AugmentSection(flips=True, quarter_turns=True, brightness=0, contrast=0, noise=1)
 
 
-def split(count: int, dtype: Any = np.uint8, classes: int = 3) -> Split:
+def split(count: int, dtype: Any = np.uint8, classes: int = 3) -> Resident:
     """Tiles whose first pixel is their row."""
     pixels = np.random.default_rng(0).integers(0, 200, (count, 4, 4, 2)).astype(dtype)
     pixels[:, 0, 0, 0] = np.arange(count)
-    return Split(pixels, np.arange(count) % classes, CPU)
+    return Resident(pixels, np.arange(count) % classes, CPU)
 
 
 def training(
-    tiles: Split, augment: AugmentSection = NONE, epoch: int = 0, **where: int
+    tiles: Resident, augment: AugmentSection = NONE, epoch: int = 0, **where: int
 ) -> list[Batch]:
     batches = TrainingBatches(
         tiles, Augment(augment, [1, 1]), np.array([1.0, 2.0, 5.0]),
@@ -41,7 +43,7 @@ def training(
 def test_gathers_keep_every_value_of_every_type(dtype: Any) -> None:
     top = 3e9 if dtype == np.uint32 else 40000 if dtype in (np.uint16, np.float32) else 120
     pixels = (np.arange(5 * 2 * 2 * 3).reshape(5, 2, 2, 3) + top).astype(dtype)
-    tiles, labels = Split(pixels, np.arange(5), CPU).take(np.array([3, 0, 3]))
+    tiles, labels = Resident(pixels, np.arange(5), CPU).take(np.array([3, 0, 3]))
     assert labels.tolist() == [3, 0, 3]
     assert tiles.dtype == torch.float32
     assert tiles.is_contiguous(memory_format=torch.channels_last)
@@ -52,7 +54,7 @@ def test_gathers_keep_every_value_of_every_type(dtype: Any) -> None:
 def test_a_read_only_map_of_a_file_will_do(tmp_path: Any) -> None:
     np.save(tmp_path / "a.npy", np.ones((3, 2, 2, 1), np.uint8))
     mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
-    assert Split(mapped, np.zeros(3), CPU).take(np.array([2]))[0].sum() == 4
+    assert Resident(mapped, np.zeros(3), CPU).take(np.array([2]))[0].sum() == 4
 
 
 @settings(max_examples=200, deadline=None)
@@ -70,7 +72,7 @@ def test_shares_cover_each_tile_once_on_one_rank(
             steps(tiles, batch, ranks)
         return
     parts = [
-        list(shares(tiles, batch_size=batch, seed=0, epoch=e, rank=rank, ranks=ranks))
+        list(shares(Order(tiles, 32, 0, e), batch_size=batch, rank=rank, ranks=ranks))
         for rank in range(ranks)
     ]
     count = steps(tiles, batch, ranks)
@@ -94,7 +96,7 @@ def test_a_last_batch_too_small_for_all_ranks_joins_the_one_before() -> None:
 
 def test_epochs_differ_and_repeat() -> None:
     def order(epoch: int, seed: int = 0) -> list[int]:
-        batches = shares(50, batch_size=8, seed=seed, epoch=epoch)
+        batches = shares(Order(50, 32, seed, epoch), batch_size=8)
         return [int(row) for _, rows in batches for row in rows]
 
     assert order(0) == order(0)

@@ -17,6 +17,7 @@ from pipeline import bundle
 from pipeline.errors import ConfigError
 from pipeline.schema import (
     AugmentSection,
+    DataSection,
     EngineSection,
     InitSection,
     LossSection,
@@ -62,6 +63,7 @@ def sections(**changes: dict[str, Any]) -> dict[str, Any]:
         "train": TrainSection(**options("train", TRAIN)),
         "trainer": TrainerSection(**options("trainer", TRAINER)),
         "engine": little.ENGINE,
+        "data": DataSection(**options("data", {"mode": "auto", "memory": None})),
         "tracking": little.UNTRACKED,
     }
 

@@ -15,9 +15,10 @@ import torch
 from pipeline import bundle
 from pipeline.bundle import Bundle
 from pipeline.console import say
-from pipeline.data import TileData, steps
+from pipeline.data import TileData
 from pipeline.network import build
 from pipeline.optimization import class_weights
+from pipeline.order import steps
 from pipeline.store import Store
 from pipeline.tasks import trainer as trainers
 from pipeline.tasks.classifier import Classifier
@@ -27,6 +28,7 @@ from pipeline.tracking import Dataset, start
 if TYPE_CHECKING:
     from pipeline.schema import (
         AugmentSection,
+        DataSection,
         EngineSection,
         InitSection,
         LossSection,
@@ -53,6 +55,7 @@ def run(
     train: TrainSection,
     trainer: TrainerSection,
     engine: EngineSection,
+    data: DataSection,
     tracking: TrackingSection,
     overrides: Sequence[str] = (),
     composed: Mapping[str, Any] | None = None,
@@ -113,9 +116,9 @@ def run(
             seed=train.seed,
             average=train.average,
         )
-        data = TileData(store, train=train, augment=augment, weights=weights)
+        tiles = TileData(store, train=train, augment=augment, weights=weights, feed=data)
         try:
-            lightning.fit(task, datamodule=data)
+            lightning.fit(task, datamodule=tiles)
         except SystemExit as stop:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from stop
         if not lightning.is_global_zero:

@@ -1,0 +1,106 @@
+"""In which order tiles are trained on, and which of them each process takes: pure, and seeded.
+
+An order is made for reading in large pieces. Neighbouring tiles form windows of about a mebibyte;
+the windows are shuffled, some of them at a time form a group, and the tiles of a group are
+shuffled among each other. A split of one group is shuffled through and through. Whether tiles lie
+in memory or come from disk, the order is the same, and so are the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import TrainingError
+
+WINDOW_BYTES = 2**20  # read at once; below that a disk or a network file system turns slow
+GROUP_WINDOWS = 64  # mixed with each other, and in memory together
+
+Rows = NDArray[np.int64]
+
+
+class Group(NamedTuple):
+    """Tiles that are in memory together."""
+
+    windows: list[range]  # rows of the split, as they are read
+    rows: Rows  # the same rows, in the order of training
+
+
+@dataclass(frozen=True)
+class Order:
+    """The order of an epoch.
+
+    Args:
+        tiles: Of the split.
+        tile_bytes: Of one tile, as it is stored.
+        seed: None leaves the tiles in their own order, as in evaluation.
+        epoch: From 0.
+    """
+
+    tiles: int
+    tile_bytes: int
+    seed: int | None = None
+    epoch: int = 0
+
+    def groups(self) -> Iterator[Group]:
+        """Groups one after the other; together they hold each row once."""
+        size = max(1, WINDOW_BYTES // self.tile_bytes)
+        starts = np.arange(0, self.tiles, size)
+        random = None
+        if self.seed is not None:
+            random = np.random.default_rng(np.random.SeedSequence((self.seed, self.epoch)))
+            if len(starts) > GROUP_WINDOWS:  # else the rows are shuffled anyway
+                starts = random.permutation(starts)
+        for first in range(0, len(starts), GROUP_WINDOWS):
+            windows = [
+                range(start, min(start + size, self.tiles))
+                for start in starts[first : first + GROUP_WINDOWS].tolist()
+            ]
+            rows = np.concatenate([np.arange(part.start, part.stop) for part in windows])
+            yield Group(windows, rows if random is None else random.permutation(rows))
+
+    def rows(self) -> Rows:
+        """All rows (N,) in the order of training."""
+        return np.concatenate([np.empty(0, np.int64), *(group.rows for group in self.groups())])
+
+
+def borders(tiles: int, batch_size: int, ranks: int) -> list[int]:
+    """Where global batches begin and end in the order of an epoch.
+
+    A last batch that does not hold two tiles for each rank joins the one before: no rank idles,
+    and batch normalization needs two values to have a deviation.
+    """
+    if tiles < ranks:
+        raise TrainingError(
+            f"Expected a training tile or more for each of {ranks} devices, got {tiles}; set "
+            "trainer.devices to less."
+        )
+    whole = batch_size * ranks
+    ends = [*range(0, tiles, whole), tiles]
+    if len(ends) > 2 and tiles - ends[-2] < 2 * ranks:
+        del ends[-2]
+    return ends
+
+
+def steps(tiles: int, batch_size: int, ranks: int) -> int:
+    """Steps of an epoch."""
+    return len(borders(tiles, batch_size, ranks)) - 1
+
+
+def shares(
+    order: Order, *, batch_size: int, rank: int = 0, ranks: int = 1
+) -> Iterator[tuple[Rows, Rows]]:
+    """The rows of each global batch of an epoch, and the part of them that one rank takes.
+
+    A function of its arguments alone. Parts of different ranks are disjoint and make up the
+    batch; a batch of ``n`` tiles gives each rank n / ranks of them, rounded up or down.
+    """
+    rows = order.rows()
+    for start, stop in pairwise(borders(order.tiles, batch_size, ranks)):
+        batch = rows[start:stop]
+        yield batch, np.ascontiguousarray(batch[rank::ranks])

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline import order as orders
+from pipeline.order import Order
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    tiles=st.integers(1, 3000),
+    tile_bytes=st.sampled_from([1, 7, 50, 400]),
+    seed=st.none() | st.integers(0, 9),
+)
+def test_groups_hold_each_tile_once(tiles: int, tile_bytes: int, seed: int | None) -> None:
+    with patch.object(orders, "WINDOW_BYTES", 300), patch.object(orders, "GROUP_WINDOWS", 4):
+        made = Order(tiles, tile_bytes, seed)
+        seen = []
+        for group in made.groups():
+            read = np.concatenate([np.arange(part.start, part.stop) for part in group.windows])
+            assert sorted(group.rows.tolist()) == sorted(read.tolist())
+            assert len(group.windows) <= 4
+            assert max(map(len, group.windows)) * tile_bytes <= max(300, tile_bytes)
+            seen.append(group.rows)
+        assert sorted(np.concatenate(seen).tolist()) == list(range(tiles))
+        assert np.array_equal(made.rows(), np.concatenate(seen))
+
+
+def test_without_a_seed_tiles_keep_their_order() -> None:
+    assert Order(1000, 2**14).rows().tolist() == list(range(1000))
+
+
+def test_a_small_split_is_shuffled_through_and_through() -> None:
+    rows = Order(1000, 3136, seed=0).rows()
+    assert abs(np.corrcoef(rows, np.arange(1000))[0, 1]) < 0.1
+    assert len(list(Order(1000, 3136, seed=0).groups())) == 1
+
+
+def test_a_group_of_a_large_split_comes_from_all_over_it() -> None:
+    tiles = 100_000  # 299 windows, 5 groups
+    first = next(Order(tiles, 3136, seed=0).groups())
+    assert len(first.windows) == orders.GROUP_WINDOWS
+    thirds = np.bincount(first.rows * 3 // tiles, minlength=3) / len(first.rows)
+    assert thirds == pytest.approx([1 / 3] * 3, abs=0.2)
+    assert (np.diff(first.rows) == 1).mean() < 0.01
