@@ -56,7 +56,12 @@ def _network(params: Params) -> Network:
 def _lightning(params: Params, tiles: Resident) -> None:
     size, weights = params.train.batch_size, np.ones(len(CLASSES))
     batches = TrainingBatches(
-        tiles, Augment(params.augment, [74.0] * 4), weights, batch_size=size, seed=0, epoch=0
+        tiles,
+        Augment(params.augment, [127.0] * 4, [74.0] * 4),
+        weights,
+        batch_size=size,
+        seed=0,
+        epoch=0,
     )
     task = Classifier(
         _network(params), weights=weights, loss=params.loss, optimizer=params.optimizer,

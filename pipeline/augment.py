@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline import distortions
+from pipeline.distortions import Scale
+
 if TYPE_CHECKING:
     from pipeline.schema import AugmentSection
+
+Distortion = Callable[[Tensor, float, torch.Generator, Scale], Tensor]
 
 
 def entropy(*keys: int) -> int:
@@ -24,74 +29,57 @@ def generator(device: torch.device, *keys: int) -> torch.Generator:
     return torch.Generator(device).manual_seed(entropy(*keys))
 
 
-def turn(x: Tensor, quarters: Tensor) -> Tensor:
-    """Turn each tile of (N, C, H, H) by its own number of quarters (N,), counterclockwise."""
-    # A quarter turn is a transposition and a flip; choosing tile by tile costs three passes,
-    # whereas cutting the batch into four parts would break its memory order.
-    quarters = quarters % 4
-    x = _where(quarters % 2 == 1, x.transpose(2, 3), x)
-    return flip(x, (quarters == 1) | (quarters == 2), quarters >= 2)
-
-
-def flip(x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
-    """Mirror those tiles of (N, C, H, W) whose entry of (N,) is true, rows or columns."""
-    x = _where(vertical, x.flip(2), x)
-    return _where(horizontal, x.flip(3), x)
-
-
-def _where(chosen: Tensor, there: Tensor, here: Tensor) -> Tensor:
-    return torch.where(chosen[:, None, None, None], there, here)
+# Where the tile lies, then the light, then the sensor: the order in which an image comes about.
+BEFORE: dict[str, Distortion] = {
+    "flips": distortions.flips,
+    "quarter_turns": distortions.quarter_turns,
+}
+AFTER: dict[str, Distortion] = {
+    "contrast": distortions.contrast,
+    "band_contrast": distortions.band_contrast,
+    "brightness": distortions.brightness,
+    "band_brightness": distortions.band_brightness,
+    "haze": distortions.haze,
+    "noise": distortions.noise,
+    "scratches": distortions.scratches,
+    "dead_lines": distortions.dead_lines,
+    "band_dropout": distortions.band_dropout,
+}
 
 
 class Augment:
-    """Flips, quarter turns, brightness, contrast and noise, in this order, tile by tile.
-
-    Works on raw pixel values, in units of the deviations of the bands, so that amounts mean the
-    same for 8 and 16 bits. Values are not clipped; the network takes any number.
-
-    Brightness is one shift for all bands, of one unit for all: the root of their mean variance.
-    Haze and sensor offsets shift dark bands as much as bright ones; in each band's own deviation
-    the shift would be largest in near infrared, and turn water into land.
+    """The distortions of a section, tile by tile; those with an amount of 0 cost nothing.
 
     Args:
         section: What, and how much.
-        std: Deviation of each band (C,) in the training split.
+        mean: Of each band (C,) in the training split.
+        std: Deviation of each band (C,).
     """
 
-    def __init__(self, section: AugmentSection, std: Sequence[float]) -> None:
+    def __init__(
+        self, section: AugmentSection, mean: Sequence[float], std: Sequence[float]
+    ) -> None:
         self.section = section
-        self.std = torch.as_tensor(np.asarray(std), dtype=torch.float32)[:, None, None]
-        self.unit = float(self.std.square().mean().sqrt())
+        middle, deviation = (
+            torch.as_tensor(np.asarray(values), dtype=torch.float32)[:, None, None]
+            for values in (mean, std)
+        )
+        self.scale = Scale(middle, deviation, float(deviation.square().mean().sqrt()))
 
     def __call__(self, x: Tensor, random: torch.Generator) -> Tensor:
         """(N, C, H, W) float -> the same shape, on the device of both."""
         section = self.section
-        if section.flips:
-            x = flip(x, *_integers(x, 2, random, rows=2).bool())
-        if section.quarter_turns:
-            x = turn(x, _integers(x, 4, random)[0])
-        if section.contrast:
-            factor = (1 + section.contrast * _normal(x, random)).clamp(min=0)
-            middle = x.mean(dim=(2, 3), keepdim=True)
-            x = middle + factor * (x - middle)
-        if section.brightness:
-            x = x + section.brightness * self.unit * _normal(x, random)
-        if section.noise:
-            self.std = self.std.to(x.device)
-            # Drawn in the batch's memory order: adding another order would cost a copy.
-            n, c, h, w = x.shape
-            grain = torch.randn(n, h, w, c, generator=random, device=x.device).permute(0, 3, 1, 2)
-            # Some tiles stay clean: the network is used on those, and batch norms must see them.
-            amount = section.noise * torch.rand(n, 1, 1, 1, generator=random, device=x.device)
-            x = x + amount * self.std * grain
+        if self.scale.std.device != x.device:
+            mean, std, unit = self.scale
+            self.scale = Scale(mean.to(x.device), std.to(x.device), unit)
+        x = self._apply(BEFORE, x, random)
+        if section.rotation or section.zoom or section.shift:
+            x = distortions.move(x, section.rotation, section.zoom, section.shift, random)
+        x = self._apply(AFTER, x, random)
         return x.contiguous(memory_format=torch.channels_last)
 
-
-def _integers(x: Tensor, high: int, random: torch.Generator, rows: int = 1) -> Tensor:
-    """(rows, N) whole numbers below ``high``."""
-    return torch.randint(high, (rows, len(x)), generator=random, device=x.device)
-
-
-def _normal(x: Tensor, random: torch.Generator) -> Tensor:
-    """One standard normal number a tile: (N, 1, 1, 1)."""
-    return torch.randn(len(x), 1, 1, 1, generator=random, device=x.device)
+    def _apply(self, those: dict[str, Distortion], x: Tensor, random: torch.Generator) -> Tensor:
+        for name, distortion in those.items():
+            if amount := getattr(self.section, name):
+                x = distortion(x, amount, random, self.scale)
+        return x

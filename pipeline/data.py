@@ -112,7 +112,7 @@ class TileData(pl.LightningDataModule):
         super().__init__()
         self.store = store
         self.options = train
-        self.augment = Augment(augment, store.std.tolist())
+        self.augment = Augment(augment, store.mean.tolist(), store.std.tolist())
         self.weights = weights
         self.feed = feed
         self.splits: dict[str, Tiles] = {}

@@ -132,9 +132,18 @@ class AugmentSection(Section):
 
     flips: bool
     quarter_turns: bool
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0  # degrees at most, either way
+    zoom: NotNegative = 0.0  # at most; 0.2 is from 1 / 1.2 to 1.2
+    shift: Annotated[float, Field(ge=0.0, le=0.5)] = 0.0  # at most, in shares of a side
     brightness: NotNegative  # of a shift, the same in all bands, in mean deviations
     contrast: NotNegative  # of a factor around 1
+    band_brightness: NotNegative = 0.0  # of a shift of each band, in its deviations
+    band_contrast: NotNegative = 0.0  # of a factor around 1, for each band
+    haze: Fraction = 0.0  # at most, share of the light that is a veil's
     noise: NotNegative  # at most, of independent noise a pixel, in deviations of the band
+    scratches: Fraction = 0.0  # share of tiles with a bright or dark line
+    dead_lines: Fraction = 0.0  # share of tiles with a row of a band missing
+    band_dropout: Fraction = 0.0  # chance of a band to be blank
 
 
 class SgdOptimizer(Section):

@@ -16,7 +16,7 @@ from tests.imports import imports_of, modules, stage_deps
 ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
     "packing", "store", "composites", "layers", "targets", "spec", "network", "analysis",
-    "bundle", "trained", "mapping", "augment", "order", "feeding", "data", "metrics",
+    "bundle", "trained", "mapping", "distortions", "augment", "order", "feeding", "data", "metrics",
     "optimization", "tasks", "probes", "figures", "report",
     "tracking", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip

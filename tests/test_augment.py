@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.augment import Augment, entropy, flip, generator, turn
+from pipeline.augment import Augment, entropy, generator
+from pipeline.distortions import flip, turn
 from pipeline.schema import AugmentSection
 
 CPU = torch.device("cpu")
@@ -13,7 +14,7 @@ NONE = {"flips": False, "quarter_turns": False, "brightness": 0.0, "contrast": 0
 
 
 def augment(std: list[float], **changes: Any) -> Augment:
-    return Augment(AugmentSection.model_validate({**NONE, **changes}), std)
+    return Augment(AugmentSection.model_validate({**NONE, **changes}), [100.0] * len(std), std)
 
 
 def batch(n: int, bands: int, size: int = 6, seed: int = 0) -> torch.Tensor:

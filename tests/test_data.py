@@ -31,7 +31,7 @@ def training(
     tiles: Resident, augment: AugmentSection = NONE, epoch: int = 0, **where: int
 ) -> list[Batch]:
     batches = TrainingBatches(
-        tiles, Augment(augment, [1, 1]), np.array([1.0, 2.0, 5.0]),
+        tiles, Augment(augment, [0, 0], [1, 1]), np.array([1.0, 2.0, 5.0]),
         batch_size=4, seed=1, epoch=epoch, **where,
     )  # fmt: skip
     made = list(batches)

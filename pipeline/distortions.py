@@ -1,0 +1,173 @@
+"""What may happen to a tile before a network learns from it: pure functions of a batch.
+
+A batch is (N, C, H, W) of raw values, for any number of bands. Amounts are in units of the
+deviation of pixels over the training tiles, so that they mean the same for 8 and 16 bits, or in
+shares of a tile's side. Each function draws what it needs for each tile by itself. Nothing is
+clipped; the network takes any number.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+
+class Scale(NamedTuple):
+    """Statistics of the training tiles, on the batch's device."""
+
+    mean: Tensor  # (C, 1, 1)
+    std: Tensor  # (C, 1, 1)
+    unit: float  # the root of the bands' mean variance
+
+
+def flips(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """Rows, columns, both or neither mirrored."""
+    return flip(x, *integers(x, 2, random, rows=2).bool())
+
+
+def quarter_turns(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """No, one, two or three quarters."""
+    return turn(x, integers(x, 4, random)[0])
+
+
+def turn(x: Tensor, quarters: Tensor) -> Tensor:
+    """Turn each tile of (N, C, H, H) by its own number of quarters (N,), counterclockwise."""
+    # A quarter turn is a transposition and a flip; choosing tile by tile costs three passes,
+    # whereas cutting the batch into four parts would break its memory order.
+    quarters = quarters % 4
+    x = _where(quarters % 2 == 1, x.transpose(2, 3), x)
+    return flip(x, (quarters == 1) | (quarters == 2), quarters >= 2)
+
+
+def flip(x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+    """Mirror those tiles of (N, C, H, W) whose entry of (N,) is true, rows or columns."""
+    x = _where(vertical, x.flip(2), x)
+    return _where(horizontal, x.flip(3), x)
+
+
+def move(x: Tensor, rotation: float, zoom: float, shift: float, random: torch.Generator) -> Tensor:
+    """Rotate, scale and shift in one resampling; what comes in at the edges is mirrored.
+
+    Args:
+        x: (N, C, H, H).
+        rotation: Degrees at most, either way.
+        zoom: At most; 0.2 shows from 1 / 1.2 to 1.2 times the tile.
+        shift: At most, in shares of a side, along each axis.
+        random: Where the amounts come from, evenly spread.
+    """
+    angle = math.radians(rotation) * _even(x, random)
+    factor = torch.exp(math.log1p(zoom) * _even(x, random))
+    across, down = (2 * shift * _even(x, random) for _ in range(2))  # a side is 2 wide here
+    cosine, sine = factor * angle.cos(), factor * angle.sin()
+    rows = [torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)]
+    grid = affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    return grid_sample(x, grid, padding_mode="reflection", align_corners=False)
+
+
+def contrast(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """A factor about the tile's mean of each band, the same for all bands."""
+    return _stretched(x, 1 + amount * _normal(x, 1, random))
+
+
+def band_contrast(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """A factor about the tile's mean, for each band its own."""
+    return _stretched(x, 1 + amount * _normal(x, x.shape[1], random))
+
+
+def _stretched(x: Tensor, factor: Tensor) -> Tensor:
+    middle = x.mean(dim=(2, 3), keepdim=True)
+    return middle + factor.clamp(min=0) * (x - middle)
+
+
+def brightness(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """One shift for all bands, of one unit for all.
+
+    Haze and sensor offsets shift dark bands as much as bright ones; in each band's own deviation
+    the shift would be largest in near infrared, and turn water into land.
+    """
+    return x + amount * scale.unit * _normal(x, 1, random)
+
+
+def band_brightness(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """A shift for each band, of its own deviation: sensors and seasons differ by band."""
+    return x + amount * scale.std * _normal(x, x.shape[1], random)
+
+
+def haze(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """A veil of uneven thickness: a share of up to ``amount`` of the light is the haze's own.
+
+    The haze is as bright as the scene's bright surfaces, two deviations above the mean.
+    """
+    coarse = torch.rand(len(x), 1, 3, 3, generator=random, device=x.device)
+    thickness = amount * interpolate(coarse, x.shape[2:], mode="bilinear", align_corners=True)
+    thickness = thickness * torch.rand(len(x), 1, 1, 1, generator=random, device=x.device)
+    return x + thickness * (scale.mean + 2 * scale.std - x)
+
+
+def noise(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """Independent noise a pixel, of up to ``amount`` deviations of its band."""
+    # Drawn in the batch's memory order: adding another order would cost a copy.
+    n, c, h, w = x.shape
+    grain = torch.randn(n, h, w, c, generator=random, device=x.device).permute(0, 3, 1, 2)
+    # Some tiles stay clean: the network is used on those, and batch norms must see them.
+    most = amount * torch.rand(n, 1, 1, 1, generator=random, device=x.device)
+    return x + most * scale.std * grain
+
+
+def scratches(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """In a share ``amount`` of the tiles a straight line, a pixel wide, far too bright or dark."""
+    height, width = x.shape[2:]
+    down = torch.arange(height, device=x.device)[:, None] - height * _share(x, random)
+    across = torch.arange(width, device=x.device)[None] - width * _share(x, random)
+    angle = math.pi * _share(x, random)
+    line = (down * angle.cos() - across * angle.sin()).abs() < 0.5  # (N, H, W)
+    there = _share(x, random) < amount
+    jump = torch.where(_share(x, random) < 0.5, -3.0, 3.0)[:, None] * scale.unit
+    return torch.where((line & there)[:, None], x.mean(dim=(2, 3), keepdim=True) + jump, x)
+
+
+def dead_lines(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """In a share ``amount`` of the tiles a row of one band is missing: it holds the minimum."""
+    bands, height = x.shape[1:3]
+    band = torch.arange(bands, device=x.device) == integers(x, bands, random)[0][:, None]
+    row = torch.arange(height, device=x.device) == integers(x, height, random)[0][:, None]
+    there = (_share(x, random) < amount) & band[..., None] & row[:, None]  # (N, C, H)
+    return torch.where(there[..., None], x.amin(dim=(2, 3), keepdim=True), x)
+
+
+def band_dropout(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+    """Each band with a chance of ``amount`` blank, at its mean, which the network sees as 0.
+
+    Never all of them.
+    """
+    draw = torch.rand(x.shape[0], x.shape[1], generator=random, device=x.device)
+    kept = (draw >= amount) | (draw == draw.amax(dim=1, keepdim=True))
+    return torch.where(kept[..., None, None], x, scale.mean)
+
+
+def integers(x: Tensor, high: int, random: torch.Generator, rows: int = 1) -> Tensor:
+    """(rows, N) whole numbers below ``high``."""
+    return torch.randint(high, (rows, len(x)), generator=random, device=x.device)
+
+
+def _where(chosen: Tensor, there: Tensor, here: Tensor) -> Tensor:
+    return torch.where(chosen[:, None, None, None], there, here)
+
+
+def _normal(x: Tensor, bands: int, random: torch.Generator) -> Tensor:
+    """Standard normal numbers (N, bands, 1, 1)."""
+    return torch.randn(len(x), bands, 1, 1, generator=random, device=x.device)
+
+
+def _even(x: Tensor, random: torch.Generator) -> Tensor:
+    """(N,) from -1 to 1."""
+    return 2 * torch.rand(len(x), generator=random, device=x.device) - 1
+
+
+def _share(x: Tensor, random: torch.Generator) -> Tensor:
+    """(N, 1, 1) from 0 to 1."""
+    return torch.rand(len(x), 1, 1, generator=random, device=x.device)
