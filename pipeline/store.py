@@ -15,11 +15,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError
-from pipeline.packing import FORMAT, INDEX, StoreWriter, count_tiles, shard_name, tile_shape
+from pipeline.packing import (
+    FORMAT,
+    INDEX,
+    UNLABELLED,
+    StoreWriter,
+    count_tiles,
+    shard_name,
+    tile_shape,
+)
 from pipeline.split import SPLITS
 from pipeline.types import Bands, Bounds, Classes, Tile, Window
 
-__all__ = ["INDEX", "ROOT", "Store", "StoreWriter", "count_tiles"]
+__all__ = ["INDEX", "ROOT", "UNLABELLED", "Store", "StoreWriter", "count_tiles"]
 
 ROOT = Path("data/tiles")
 
@@ -30,7 +38,7 @@ class Store:
 
     root: Path
     bands: Bands
-    classes: Classes
+    classes: Classes  # none where the tiles have no labels
     tile_size: int
     dtype: np.dtype[Any]
     mean: NDArray[np.float64]  # (C,), of the training split, as is std
