@@ -62,6 +62,19 @@ class Network(Chain):
         """Shape (C, H, W) of a tile."""
         return len(self.bands), self.tile_size, self.tile_size
 
+    @property
+    def band_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (C, 1, 1) that the network's Normalize applies to the bands.
+
+        A network that reconstructs is trained to give (pixels - mean) / deviation. Without a
+        Normalize they are 0 and 1: it gives raw pixels.
+        """
+        bands = len(self.bands)
+        for module in self.modules():
+            if isinstance(module, Normalize):
+                return module.mean[:bands, None, None], module.deviation[:bands, None, None]
+        return torch.zeros(bands, 1, 1), torch.ones(bands, 1, 1)
+
 
 def build(
     layers: Mapping[str, Mapping[str, Any] | None],
@@ -87,6 +100,11 @@ def build(
     spec = pruned(layers)
     if not spec:
         raise NetworkError("Expected a network of one layer or more, got none; see model.layers.")
+    if task == "classify" and not len(classes):
+        raise NetworkError(
+            "Expected labelled tiles for a network that classifies, got tiles without labels. "
+            "Ingest them with labels (source.labels), or take model=autoencoder."
+        )
     network = Network(spec, bands, classes, tile_size, task)
     outputs = len(classes) if task == "classify" else len(bands)
     builder = Builder(bands, tile_size, *head_of(spec), outputs)
