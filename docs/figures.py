@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks.table import filled
+
 README = Path("README.md")
 METRICS = Path("reports/metrics.json")
-MARKS = ("<!-- figures: written by make figures -->", "<!-- end of figures -->")
+MARK = "figures: written by make figures"
 # Picture of the run -> picture of the README, and its width in pixels.
 PICTURES = {
     Path("predictions/unseen.png"): (Path("docs/images/map.jpg"), 1200),
@@ -34,23 +35,13 @@ def table(measures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def filled(text: str, content: str) -> str:
-    """The text with the content between the marks."""
-    start, end = map(re.escape, MARKS)
-    return re.sub(
-        f"{start}.*?{end}",
-        f"{MARKS[0]}\n{content}\n{MARKS[1]}".replace("\\", r"\\"),
-        text,
-        flags=re.S,
-    )
-
-
 def main() -> None:
     """Rewrite the README's figures."""
     from PIL import Image
 
     measures = json.loads(METRICS.read_text(encoding="utf-8"))
-    README.write_text(filled(README.read_text(encoding="utf-8"), table(measures)), encoding="utf-8")
+    text = filled(README.read_text(encoding="utf-8"), MARK, table(measures))
+    README.write_text(text, encoding="utf-8")
     for source, (target, width) in PICTURES.items():
         with Image.open(source) as picture:
             picture.thumbnail((width, 4 * width))

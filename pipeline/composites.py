@@ -92,10 +92,8 @@ class Residual(Composite):
             else:
                 y = layer(y)
         if shortcut is x and x.shape != y.shape and x.dim() == y.dim() == 4:
-            down, across = (max(1, -(-x.shape[axis] // y.shape[axis])) for axis in (2, 3))
-            self.projection = nn.Conv2d(
-                x.shape[1], y.shape[1], 1, stride=(down, across), bias=False
-            )
+            stride = (_step(x.shape[2], y.shape[2]), _step(x.shape[3], y.shape[3]))
+            self.projection = nn.Conv2d(x.shape[1], y.shape[1], 1, stride=stride, bias=False)
             shortcut = self.projection(x)
         if shortcut.shape != y.shape:
             raise NetworkError(
@@ -157,6 +155,12 @@ class Dense(Composite):
                 )
             x = torch.cat([x, out], dim=1)
         return x
+
+
+def _step(old: int, new: int) -> int:
+    """Stride by which every so many of ``old`` positions make ``new``; 1 if none does."""
+    step = max(1, -(-old // new))
+    return step if (old - 1) // step + 1 == new else 1
 
 
 def _shape(x: Tensor) -> str:

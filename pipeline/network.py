@@ -225,7 +225,8 @@ class Builder:
 
 
 def _fault(name: str, text: str) -> LayerError:
-    return LayerError(f"Layer {name!r}: {text.rstrip('.')}.")
+    end = "" if text.endswith((".", "?")) else "."
+    return LayerError(f"Layer {name!r}: {text}{end}")
 
 
 def _step(name: str, layer: nn.Module, x: Tensor) -> Tensor:

@@ -1,0 +1,57 @@
+"""What docs/networks.md shows is what the language does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+import yaml
+
+from pipeline.network import build
+from pipeline.types import Bands, Classes
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
+NETWORKS = re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.S)
+BANDS, CLASSES = Bands(("red", "green", "blue", "nir")), Classes(("land", "water"))
+
+
+@pytest.mark.parametrize("text", NETWORKS, ids=[f"network{i}" for i in range(len(NETWORKS))])
+def test_every_network_of_the_page_builds(text: str) -> None:
+    layers = yaml.safe_load(text.replace("${activation}", "{_target_: torch.nn.ReLU}"))["layers"]
+    made = build(layers, bands=BANDS, classes=CLASSES, tile_size=28).eval()
+    assert made(torch.zeros(1, 4, 28, 28)).shape == (1, 2)
+
+
+def test_every_layer_of_the_project_is_on_the_page() -> None:
+    from pipeline import layers
+
+    assert [name for name in layers.__all__ if f"`{name}`" not in TEXT and name != "Chain"] == []
+
+
+def test_every_activation_of_the_page_is_there() -> None:
+    said = re.search(r"swaps it in every layer\s*\((.*?)\)", TEXT, flags=re.S)
+    assert said is not None
+    files = {path.stem for path in (ROOT / "conf" / "activation").glob("*.yaml")}
+    assert set(re.split(r",\s+", said.group(1))) == files
+
+
+def test_the_mistakes_of_the_page_read_as_it_says() -> None:
+    conv = {"_target_": "torch.nn.Conv2d", "out_channels": 16, "kernel_size": 1}
+    five = {**conv, "kernel_size": 5}
+    fork = {"_target_": "pipeline.layers.Parallel", "narrow": conv, "wide": five}
+    residual = {"_target_": "pipeline.layers.Residual", "c": {**five, "out_channels": 32}}
+    thin = {**conv, "out_channels": 24}
+    faulty = [
+        (28, {"conv1": {**conv, "strid": 2}}),
+        (28, {"stem": {**thin, "out_channels": 32}, "block1": {**residual, "d": None}}),
+        (14, {"fork": fork}),
+        (3, {"conv1": thin, "conv2": five}),
+    ]
+    said = re.findall(r"^Layer '.*", TEXT, flags=re.M)
+    assert len(said) == len(faulty)
+    for sentence, (size, layers) in zip(said, faulty, strict=True):
+        with pytest.raises(Exception, match="Layer") as found:
+            build(layers, bands=BANDS, classes=CLASSES, tile_size=size)
+        assert str(found.value) == sentence
