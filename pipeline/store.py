@@ -102,6 +102,12 @@ class Store:
         rows = self.split_range(split)
         return self.index["label"].to_numpy(np.int64)[rows.start : rows.stop].copy()
 
+    def names(self, split: str) -> list[str]:
+        """Class (N,) of each tile of a split by name; empty where there are no labels."""
+        if not len(self.classes):
+            return [""] * self.count(split)
+        return [self.classes.names[label] for label in self.labels(split)]
+
     def shards(self, split: str) -> list[np.memmap[Any, Any]]:
         """Memory-mapped pixels (n, H, W, C) of a split, shard by shard."""
         return [self.shards_of(split, index) for index in self._numbers(split)]

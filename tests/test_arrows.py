@@ -16,8 +16,8 @@ from tests.imports import imports_of, modules, stage_deps
 ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
     "packing", "store", "composites", "layers", "targets", "spec", "network", "analysis",
-    "bundle", "trained", "mapping",
-    "augment", "data", "metrics", "optimization", "tasks", "probes", "figures", "report",
+    "metrics", "reconstruction", "bundle", "trained", "mapping",
+    "augment", "data", "optimization", "tasks", "probes", "figures", "report",
     "tracking", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
