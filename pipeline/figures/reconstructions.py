@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from pipeline.figures.canvas import (
@@ -47,7 +48,7 @@ def pairs(
     apart = (drawn.astype(np.float64) - tiles) / deviation
     error = np.sqrt(np.square(apart).mean(axis=-1))
     look = {"cmap": AMOUNT, "vmin": 0.0, "vmax": float(error.max(initial=0.0)) or 1.0}
-    left, top, unit = 1.15, 0.5, 1.1
+    left, top, unit = 1.15, 0.35, 1.1
     figure, axes = canvas(
         left + 1.06 * len(tiles) + 0.6,
         top + 1.06 * 3,
@@ -101,6 +102,11 @@ def histogram(errors: NDArray[np.float64], title: str) -> Figure:
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
     )
     axes.set(xscale="log", xlabel="mean squared error", ylabel="tiles")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.locator_params(axis="y", integer=True)
+    axes.set_ylim(top=1.15 * axes.get_ylim()[1])  # room for the words
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

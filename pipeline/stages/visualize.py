@@ -106,7 +106,7 @@ def choose_tiles(trained: Trained, visualize: VisualizeSection) -> Shown:
     return Shown(
         rows=rows,
         pixels=store.pixels(SPLIT, np.array(rows, dtype=np.int64)),
-        names=[names[row] or "tile" for row in rows],
+        names=[names[row] or f"tile {row}" for row in rows],
         ids=store.index["id"].iloc[places].tolist(),
         colours=[colours[labels[row]] for row in rows],
     )
