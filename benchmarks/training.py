@@ -75,7 +75,7 @@ def _few(tiles: Split) -> Split:
 
 def _bare(params: Params, tiles: Split) -> None:
     network = _network(params).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    learner = optimizer(network.parameters(), params.optimizer)
+    learner = optimizer(network, params.optimizer)
     assert params.loss.name == "cross_entropy"
     criterion = nn.CrossEntropyLoss(label_smoothing=params.loss.label_smoothing)
     order = torch.randperm(len(tiles))

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pipeline.errors import BundleError, PipelineError
 from pipeline.network import Network, build
+from pipeline.spec import offline
 from pipeline.types import Bands, Classes
 
 WEIGHTS = "model.safetensors"
@@ -147,7 +148,7 @@ def save(
         "classes": list(network.classes),
         "tile_size": network.tile_size,
         "task": network.task,
-        "layers": network.spec,
+        "layers": offline(network.spec),
         "data_digest": data_digest,
         "parameters": params,
         "versions": _versions(),
@@ -187,7 +188,7 @@ def _network(facts: dict[str, Any], weights: bytes, root: Path) -> Network:
 
     try:
         network = build(
-            facts["layers"],
+            offline(facts["layers"]),
             bands=Bands(tuple(facts["bands"])),
             classes=Classes(tuple(facts["classes"])),
             tile_size=facts["tile_size"],

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from pipeline.composites import Chain, Dense, DepthwiseSeparable, Parallel, Residual
 from pipeline.errors import BandError
+from pipeline.pretrained import Timm
 
 __all__ = [
     "Chain", "Dense", "DepthwiseSeparable", "GlobalAvgPool", "GlobalMaxPool",
     "LinearToMap", "Normalize", "Parallel", "Residual", "SpectralIndices",
+    "Timm",
 ]  # fmt: skip
 
 # McFeeters 1996 for water, Rouse et al. 1974 for vegetation: (a - b) / (a + b).

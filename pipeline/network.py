@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.composites import Chain, Composite
 from pipeline.errors import LayerError, NetworkError
 from pipeline.layers import Normalize
+from pipeline.pretrained import origin
 from pipeline.spec import Spec, head_of, inside_of, pruned
 from pipeline.targets import arguments, make, resolve
 from pipeline.types import Bands, Classes
@@ -51,6 +52,7 @@ class Network(Chain):
         self.classes = classes
         self.tile_size = tile_size
         self.task: Task = task
+        self.frozen: tuple[str, ...] = ()  # dotted names of layers that don't learn
 
     @property
     def layer_names(self) -> list[str]:
@@ -73,7 +75,22 @@ class Network(Chain):
         for module in self.modules():
             if isinstance(module, Normalize):
                 return module.mean[:bands, None, None], module.deviation[:bands, None, None]
-        return torch.zeros(bands, 1, 1), torch.ones(bands, 1, 1)
+        device = next((parameter.device for parameter in self.parameters()), None)
+        return torch.zeros(bands, 1, 1, device=device), torch.ones(bands, 1, 1, device=device)
+
+    def hold(self, layers: Sequence[str]) -> None:
+        """Keep the statistics of frozen batch norms, in training too."""
+        self.frozen = tuple(layers)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        """Set the mode of all layers but that of frozen batch norms, which stay in evaluation."""
+        super().train(mode)
+        for name in self.frozen:
+            layer = self.get_submodule(name)
+            if isinstance(layer, nn.modules.batchnorm._NormBase):
+                layer.eval()
+        return self
 
 
 def build(
@@ -125,11 +142,12 @@ def initialize(network: nn.Module, init: InitSection) -> None:
     """Draw the weights of convolutions and linear layers anew; biases start at 0.
 
     ``xavier``: Glorot and Bengio 2010, ``he``: He et al. 2015, both normal; ``torch`` leaves what
-    the layers drew by themselves.
+    the layers drew by themselves. A model of timm keeps what its makers chose.
     """
+    theirs = {part for module in network.modules() if origin(module) for part in module.modules()}
     for module in network.modules():
         weight = getattr(module, "weight", None)
-        if init.name == "torch" or weight is None or weight.dim() < 2:
+        if init.name == "torch" or weight is None or weight.dim() < 2 or module in theirs:
             continue
         if init.name == "normal":
             nn.init.normal_(weight, std=init.deviation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.errors import ClassError
+from pipeline.selection import factors
 from pipeline.targets import nearest
 from pipeline.types import Classes
 
@@ -19,16 +20,27 @@ if TYPE_CHECKING:
     from pipeline.schema import Loss, Optimizer, Schedule
 
 
-def optimizer(parameters: Iterable[nn.Parameter], section: Optimizer) -> torch.optim.Optimizer:
-    """The optimizer of a section.
+def optimizer(network: nn.Module, section: Optimizer) -> torch.optim.Optimizer:
+    """The optimizer of a section, over all weights that are not frozen.
 
     Weight decay spares biases and the vectors of batch normalization, which set levels and don't
-    make a function rougher (Goodfellow, Bengio and Courville 2016, section 7.1).
+    make a function rougher (Goodfellow, Bengio and Courville 2016, section 7.1). Layers that a
+    donor gave may learn slower than new ones, each at its own factor of the rate (Howard and Ruder
+    2018, "discriminative fine-tuning").
+
+    Raises:
+        LayerError: A pattern of ``optimizer.factors`` names no layer with weights.
     """
-    every = list(parameters)
+    rates = dict(factors(network, section.factors or {}))
+    learning = [(rates[n], p) for n, p in network.named_parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in every if p.dim() > 1], "weight_decay": section.weight_decay},
-        {"params": [p for p in every if p.dim() <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for rate, p in learning if rate == factor and (p.dim() > 1) is decayed],
+            "weight_decay": section.weight_decay if decayed else 0.0,
+            "lr": section.lr * factor,
+        }
+        for factor in dict.fromkeys(rate for rate, _ in learning)
+        for decayed in (True, False)
     ]
     if section.name == "sgd":
         return torch.optim.SGD(

@@ -7,9 +7,10 @@ type checking only, so that a new key in one section does not rerun the stages o
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -157,6 +158,7 @@ class SgdOptimizer(Section):
     momentum: NotNegative
     nesterov: bool
     weight_decay: NotNegative
+    factors: dict[str, Positive] | None = None  # layers by name or glob -> factor of the rate
 
     @model_validator(mode="after")
     def _has_momentum(self) -> SgdOptimizer:
@@ -172,6 +174,7 @@ class AdamOptimizer(Section):
     lr: Positive
     betas: tuple[BelowOne, BelowOne]
     weight_decay: NotNegative
+    factors: dict[str, Positive] | None = None  # layers by name or glob -> factor of the rate
 
 
 Optimizer = Annotated[SgdOptimizer | AdamOptimizer, Field(discriminator="name")]
@@ -240,6 +243,22 @@ class TrainSection(Section):
     monitor: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"]  # on validation
     patience: Count | None  # epochs without a gain before stopping; None: never
     average: BelowOne  # share of the running average of weights kept a step; 0: none
+    init_from: str | None = None  # a folder that holds a bundle, or an MLflow model address
+    donor: str = ""  # what DVC watches: the folder of init_from, or a file that never changes
+    init_bands: Literal["by_name", "mean", "random"] = "by_name"  # how first layers start
+    freeze: list[str] = []  # layers by name or glob that don't learn
+
+    @field_validator("init_from")
+    @classmethod
+    def _is_kept(cls, init_from: str | None) -> str | None:
+        own = Path("models").resolve()
+        address = init_from is None or init_from.startswith(("runs:/", "models:/"))
+        if not address and Path(init_from or "").resolve().is_relative_to(own):
+            raise ValueError(
+                "expected a donor outside models/, which train writes anew; copy it to another "
+                "folder first"
+            )
+        return init_from
 
 
 class TrainerSection(Section):

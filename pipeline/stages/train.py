@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline import bundle
+from pipeline import bundle, donor
 from pipeline.bundle import Bundle
 from pipeline.console import say
 from pipeline.data import TileData, steps
 from pipeline.network import Network, build
 from pipeline.optimization import class_weights
+from pipeline.selection import freeze
 from pipeline.store import Store
 from pipeline.tasks import trainer as trainers
 from pipeline.tasks.classifier import Classifier
@@ -27,6 +28,7 @@ from pipeline.tasks.curves import Curves
 from pipeline.tasks.learner import Learner
 from pipeline.tasks.reconstructor import Reconstructor
 from pipeline.tracking import Dataset, start
+from pipeline.transfer import transfer
 
 if TYPE_CHECKING:
     from pipeline.schema import (
@@ -88,11 +90,17 @@ def run(
         task=model.task,
         seed=train.seed,
     )
+    if train.init_from is not None:
+        params["donor"] = _start_from(train.init_from, network, train, tracking)
+    if frozen := freeze(network, train.freeze):
+        say(f"Frozen: {', '.join(frozen)}.")
     folder = CHECKPOINTS / _key(params, store.digest)
     keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
     with start(
         tracking, params=composed or params, overrides=overrides, data=_facts(store)
     ) as record:
+        if "donor" in params:
+            record.tag("donor", params["donor"]["digest"])
         lightning = trainers.make(
             trainer,
             engine,
@@ -136,6 +144,17 @@ def _task(network: Network, loss: Loss, weights: NDArray[np.float64], **options:
     if loss.name == "squared_error":
         return Reconstructor(network, **options)
     return Classifier(network, weights=weights, loss=loss, **options)
+
+
+def _start_from(
+    address: str, network: Network, train: TrainSection, tracking: TrackingSection
+) -> dict[str, Any]:
+    """Take over what a donor has; what came of it, for the record."""
+    giver = donor.load(address, tracking)
+    moved = transfer(network, giver.network, train.init_bands)
+    for line in (f"Donor {address} ({giver.digest[:12]}):", *moved.lines()):
+        say(line)
+    return {"digest": giver.digest, **moved.facts()}
 
 
 def _keep(

@@ -132,7 +132,7 @@ class Learner(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer, its rate set anew before every step."""
-        optimizer = optimization.optimizer(self.network.parameters(), self.optimizer)
+        optimizer = optimization.optimizer(self.network, self.optimizer)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         return {
             "optimizer": optimizer,
