@@ -54,6 +54,7 @@ def _network(params: Params) -> Network:
 
 
 def _lightning(params: Params, tiles: Resident) -> None:
+    assert params.loss.name == "cross_entropy"
     size, weights = params.train.batch_size, np.ones(len(CLASSES))
     batches = TrainingBatches(
         tiles,
@@ -80,7 +81,8 @@ def _few(tiles: Resident) -> Resident:
 
 def _bare(params: Params, tiles: Resident) -> None:
     network = _network(params).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    learner = optimizer(network.parameters(), params.optimizer)
+    learner = optimizer(network, params.optimizer)
+    assert params.loss.name == "cross_entropy"
     criterion = nn.CrossEntropyLoss(label_smoothing=params.loss.label_smoothing)
     order = torch.randperm(len(tiles))
     for rows in torch.split(order, params.train.batch_size):

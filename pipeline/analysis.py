@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from pipeline.composites import Chain, Composite, Dense, Parallel, Residual
 from pipeline.layers import GlobalAvgPool, GlobalMaxPool
 from pipeline.network import Network, geometry
+from pipeline.pretrained import origin
 
 WHOLE = (nn.Linear, GlobalAvgPool, GlobalMaxPool)  # what lies behind sees all
+COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)  # whose multiply-accumulates are
 
 
 class View(NamedTuple):
@@ -91,8 +93,14 @@ class Passed(NamedTuple):
     output: Tensor
 
 
-def run_through(network: nn.Module, pixels: Tensor) -> dict[nn.Module, Passed]:
-    """Input and output of every layer for a batch, in evaluation mode; leaves no trace."""
+def run_through(
+    network: nn.Module, pixels: Tensor, layers: Sequence[nn.Module] | None = None
+) -> dict[nn.Module, Passed]:
+    """Input and output of every layer for a batch, in evaluation mode; leaves no trace.
+
+    ``layers``: those to listen to; None: all that hold no others.
+    """
+    heard = [module for _, module in parts(network)] if layers is None else layers
     passed: dict[nn.Module, Passed] = {}
 
     def keep(module: nn.Module, given: Any, output: Any) -> None:
@@ -102,7 +110,7 @@ def run_through(network: nn.Module, pixels: Tensor) -> dict[nn.Module, Passed]:
     with _evaluating(network), torch.no_grad():
         handles = []
         try:
-            handles += [module.register_forward_hook(keep) for _, module in parts(network)]
+            handles += [module.register_forward_hook(keep) for module in heard]
             network(pixels)
         finally:
             for handle in handles:
@@ -153,7 +161,7 @@ def _widest(views: list[View]) -> View:
 
 def _sees(module: nn.Module, before: View, tile: int) -> View:
     """View behind a layer that holds no others."""
-    if isinstance(module, WHOLE):
+    if isinstance(module, WHOLE) or origin(module):
         return View(max(tile, before.field), tile)
     if isinstance(module, nn.Upsample):
         factor = module.scale_factor
@@ -199,9 +207,16 @@ def _info(
 
 
 def macs(module: nn.Module, passed: Passed) -> int:
-    """Multiply-accumulates a tile: a filter's weights, as often as they are laid on the map."""
+    """Multiply-accumulates a tile: a filter's weights, as often as they are laid on the map.
+
+    Of a layer that is a network of its own, such as a model of timm, those of its convolutions and
+    linear layers.
+    """
     if isinstance(module, nn.ConvTranspose2d):
         return module.weight[0].numel() * passed.input[0].numel()
     if isinstance(module, nn.Conv2d | nn.Linear):
         return module.weight[0].numel() * passed.output[0].numel()
-    return 0
+    inner = [part for part in module.modules() if isinstance(part, COUNTED)]
+    if not inner:
+        return 0
+    return sum(macs(*pair) for pair in run_through(module, passed.input, inner).items())

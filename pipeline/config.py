@@ -28,6 +28,7 @@ from pipeline.errors import ConfigError
 from pipeline.schema import Params
 
 PARAMS = Path("params.yaml")
+NEVER_CHANGES = "pipeline/__init__.py"
 
 Loaded = TypeVar("Loaded")
 
@@ -46,6 +47,7 @@ def _hydra_compose(overrides: Sequence[str]) -> Any:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    _register_resolvers()
     # DVC may be composing right now, and Hydra is one a process: set aside, and put back.
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
@@ -55,6 +57,20 @@ def _hydra_compose(overrides: Sequence[str]) -> Any:
             return hydra_compose("config", overrides=list(overrides))
     finally:
         GlobalHydra.instance().hydra = outer
+
+
+def _register_resolvers() -> None:
+    """What ``${watched:path}`` in ``conf/`` stands for: what DVC watches of a donor.
+
+    A dependency of a stage can't be left out, and DVC can't look into an MLflow store, where what
+    an address names does not change: then a file stands in that does not change either.
+    """
+    from omegaconf import OmegaConf
+
+    def watched(path: str | None) -> str:
+        return NEVER_CHANGES if path is None or path.startswith(("runs:/", "models:/")) else path
+
+    OmegaConf.register_new_resolver("watched", watched, replace=True)
 
 
 def _to_yaml(cfg: Any) -> str:
@@ -69,6 +85,7 @@ def checked(load: Callable[[], Loaded], overrides: Sequence[str]) -> Loaded:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    _register_resolvers()
     _refuse_unknown_experiments(overrides)
     try:
         cfg = load()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pipeline.composites import Chain, Composite
 from pipeline.errors import LayerError, NetworkError
 from pipeline.layers import Normalize
+from pipeline.pretrained import origin
 from pipeline.spec import Spec, head_of, inside_of, pruned
 from pipeline.targets import arguments, make, resolve
 from pipeline.types import Bands, Classes
@@ -51,6 +52,7 @@ class Network(Chain):
         self.classes = classes
         self.tile_size = tile_size
         self.task: Task = task
+        self.frozen: tuple[str, ...] = ()  # dotted names of layers that don't learn
 
     @property
     def layer_names(self) -> list[str]:
@@ -61,6 +63,34 @@ class Network(Chain):
     def input_shape(self) -> tuple[int, int, int]:
         """Shape (C, H, W) of a tile."""
         return len(self.bands), self.tile_size, self.tile_size
+
+    @property
+    def band_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (C, 1, 1) that the network's Normalize applies to the bands.
+
+        A network that reconstructs is trained to give (pixels - mean) / deviation. Without a
+        Normalize they are 0 and 1: it gives raw pixels.
+        """
+        bands = len(self.bands)
+        for module in self.modules():
+            if isinstance(module, Normalize):
+                return module.mean[:bands, None, None], module.deviation[:bands, None, None]
+        device = next((parameter.device for parameter in self.parameters()), None)
+        return torch.zeros(bands, 1, 1, device=device), torch.ones(bands, 1, 1, device=device)
+
+    def hold(self, layers: Sequence[str]) -> None:
+        """Keep the statistics of frozen batch norms, in training too."""
+        self.frozen = tuple(layers)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Network:
+        """Set the mode of all layers but that of frozen batch norms, which stay in evaluation."""
+        super().train(mode)
+        for name in self.frozen:
+            layer = self.get_submodule(name)
+            if isinstance(layer, nn.modules.batchnorm._NormBase):
+                layer.eval()
+        return self
 
 
 def build(
@@ -87,6 +117,11 @@ def build(
     spec = pruned(layers)
     if not spec:
         raise NetworkError("Expected a network of one layer or more, got none; see model.layers.")
+    if task == "classify" and not len(classes):
+        raise NetworkError(
+            "Expected labelled tiles for a network that classifies, got tiles without labels. "
+            "Ingest them with labels (source.labels), or take model=autoencoder."
+        )
     network = Network(spec, bands, classes, tile_size, task)
     outputs = len(classes) if task == "classify" else len(bands)
     builder = Builder(bands, tile_size, *head_of(spec), outputs)
@@ -107,11 +142,12 @@ def initialize(network: nn.Module, init: InitSection) -> None:
     """Draw the weights of convolutions and linear layers anew; biases start at 0.
 
     ``xavier``: Glorot and Bengio 2010, ``he``: He et al. 2015, both normal; ``torch`` leaves what
-    the layers drew by themselves.
+    the layers drew by themselves. A model of timm keeps what its makers chose.
     """
+    theirs = {part for module in network.modules() if origin(module) for part in module.modules()}
     for module in network.modules():
         weight = getattr(module, "weight", None)
-        if init.name == "torch" or weight is None or weight.dim() < 2:
+        if init.name == "torch" or weight is None or weight.dim() < 2 or module in theirs:
             continue
         if init.name == "normal":
             nn.init.normal_(weight, std=init.deviation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,23 +12,35 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.errors import ClassError
+from pipeline.selection import factors
 from pipeline.targets import nearest
 from pipeline.types import Classes
 
 if TYPE_CHECKING:
-    from pipeline.schema import LossSection, Optimizer, Schedule
+    from pipeline.schema import Loss, Optimizer, Schedule
 
 
-def optimizer(parameters: Iterable[nn.Parameter], section: Optimizer) -> torch.optim.Optimizer:
-    """The optimizer of a section.
+def optimizer(network: nn.Module, section: Optimizer) -> torch.optim.Optimizer:
+    """The optimizer of a section, over all weights that are not frozen.
 
     Weight decay spares biases and the vectors of batch normalization, which set levels and don't
-    make a function rougher (Goodfellow, Bengio and Courville 2016, section 7.1).
+    make a function rougher (Goodfellow, Bengio and Courville 2016, section 7.1). Layers that a
+    donor gave may learn slower than new ones, each at its own factor of the rate (Howard and Ruder
+    2018, "discriminative fine-tuning").
+
+    Raises:
+        LayerError: A pattern of ``optimizer.factors`` names no layer with weights.
     """
-    every = list(parameters)
+    rates = dict(factors(network, section.factors or {}))
+    learning = [(rates[n], p) for n, p in network.named_parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in every if p.dim() > 1], "weight_decay": section.weight_decay},
-        {"params": [p for p in every if p.dim() <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for rate, p in learning if rate == factor and (p.dim() > 1) is decayed],
+            "weight_decay": section.weight_decay if decayed else 0.0,
+            "lr": section.lr * factor,
+        }
+        for factor in dict.fromkeys(rate for rate, _ in learning)
+        for decayed in (True, False)
     ]
     if section.name == "sgd":
         return torch.optim.SGD(
@@ -69,9 +81,9 @@ def _cosine(start: float, end: float, share: float) -> float:
 
 
 def class_weights(
-    section: LossSection, classes: Classes, counts: Mapping[str, int]
+    section: Loss, classes: Classes, counts: Mapping[str, int]
 ) -> NDArray[np.float64]:
-    """Weight of each class (K,) in the loss.
+    """Weight of each class (K,) in the loss; a loss that knows no classes weighs all tiles alike.
 
     ``balanced`` weighs a class with n_c of n training tiles by n / (K n_c), so that all classes
     weigh the same in sum and the mean weight of a tile is 1; a class without tiles weighs 0.
@@ -79,6 +91,8 @@ def class_weights(
     Raises:
         ClassError: A weight is given for a class that is not there.
     """
+    if section.name == "squared_error":
+        return np.ones(max(1, len(classes)))
     wanted = section.class_weights
     if wanted == "none":
         return np.ones(len(classes))

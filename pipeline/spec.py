@@ -22,6 +22,7 @@ HEADS = {
     "torch.nn.Linear": "out_features",
     "torch.nn.Conv2d": "out_channels",
     "torch.nn.ConvTranspose2d": "out_channels",
+    "pipeline.layers.Timm": "num_classes",
 }
 
 
@@ -46,6 +47,16 @@ def _pruned(layer: Any) -> Any:
         return dict(layer) if isinstance(layer, Mapping) else layer
     outer = {name: value for name, value in layer.items() if name not in inside}
     return {**outer, **pruned(inside)}
+
+
+def offline(layers: Mapping[str, Any]) -> dict[str, Any]:
+    """The same layers, none of which fetches pretrained weights when it is built."""
+    return {
+        name: (value if name != "pretrained" else False)
+        if not isinstance(value, Mapping)
+        else offline(value)
+        for name, value in layers.items()
+    }
 
 
 def inside_of(layer: Any) -> dict[str, Any] | None:

@@ -70,6 +70,8 @@ def make(layer: type[nn.Module], given: Mapping[str, Any]) -> nn.Module:
         raise NetworkError(f"{layer.__name__} needs the argument {missing[0]!r}; give it.")
     try:
         return layer(**{name: _plain(value) for name, value in given.items()})
+    except NetworkError:
+        raise  # says by itself what it expected
     except Exception as error:  # whatever the layer's own checks raise, the values are the cause
         raise NetworkError(f"{layer.__name__} refuses its arguments: {error}") from error
 

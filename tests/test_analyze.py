@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.schema import AnalyzeSection, InitSection, ModelSection
+from pipeline.schema import AnalyzeSection, InitSection, ModelSection, TrainSection
 from pipeline.stages import analyze
 from tests import little
+from tests.test_train import TRAIN
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def run() -> None:
         AnalyzeSection(batch_size=10),
         ModelSection(name="little", layers=little.LAYERS),
         InitSection(name="he"),
+        TrainSection.model_validate(TRAIN),
     )
 
 
@@ -39,6 +41,7 @@ def test_the_report_against_numbers_by_hand(place: Path) -> None:
     outputs = 4 * 144 + 500 + 500 + 125 + 36 + 36 + 3
     assert facts["totals"] == {
         "parameters": conv1 + conv2 + head,
+        "learnable": conv1 + conv2 + head,
         "parameter_bytes": 4 * (conv1 + conv2 + head),
         "macs": 500 * 36 + 36 * 45 + 3 * 36,
         "batch_size": 10,

@@ -15,10 +15,11 @@ from tests.imports import imports_of, modules, stage_deps
 # A module imports only from those before it. A package stands for all that is in it.
 ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
-    "packing", "store", "composites", "layers", "targets", "spec", "network", "analysis",
-    "bundle", "trained", "mapping", "distortions", "augment", "order", "feeding", "data", "metrics",
-    "optimization", "tasks", "probes", "figures", "report",
-    "tracking", "config_messages", "config", "config_difference", "stages", "__main__",
+    "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
+    "selection", "channels", "transfer", "analysis",
+    "metrics", "reconstruction", "bundle", "trained", "mapping",
+    "distortions", "augment", "order", "feeding", "data", "optimization", "tasks", "probes", "figures", "report",
+    "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
 WHERE = {"data", "trainer", "engine", "tracking"}

@@ -26,7 +26,7 @@ def schedule(**section: Any) -> Schedule:
 def made(**section: Any) -> torch.optim.Optimizer:
     adapter: TypeAdapter[Optimizer] = TypeAdapter(Optimizer)
     layers = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    return optimizer(layers.parameters(), adapter.validate_python(section))
+    return optimizer(layers, adapter.validate_python(section))
 
 
 def rates(steps: list[int], total: int = 100, epoch_steps: int = 10, **section: Any) -> list[float]:
@@ -90,7 +90,7 @@ def test_every_optimizer_lowers_a_loss(choice: str) -> None:
     adapter: TypeAdapter[Optimizer] = TypeAdapter(Optimizer)
     section = adapter.validate_python(yaml.safe_load(compose([choice]))["optimizer"])
     layer, x = nn.Linear(3, 1), torch.randn(20, 3)
-    driver = optimizer(layer.parameters(), section)
+    driver = optimizer(layer, section)
     first = layer(x).square().mean().item()
     for _ in range(50):
         driver.zero_grad()

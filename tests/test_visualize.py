@@ -168,11 +168,13 @@ def test_page_leaves_out_what_is_not_there(made: tuple[Path, Store, Bundle], tmp
 
 
 def test_network_table_and_maps_are_shown_where_they_exist(here: Path) -> None:
-    from pipeline.schema import AnalyzeSection, InitSection, ModelSection
+    from pipeline.schema import AnalyzeSection, InitSection, ModelSection, TrainSection
     from pipeline.stages import analyze
+    from tests.test_train import TRAIN
 
     model = ModelSection(name="little", layers=dict(little.LAYERS))
-    analyze.run(AnalyzeSection(batch_size=8), model, InitSection(name="he"))
+    init, train = InitSection(name="he"), TrainSection.model_validate(TRAIN)
+    analyze.run(AnalyzeSection(batch_size=8), model, init, train)
     _run(tiles=[0])  # makes a picture to show as a map, whichever test came before
     Path("predictions").mkdir()
     Path("predictions/far_east.png").write_bytes(Path("reports/visualize/kernels.png").read_bytes())

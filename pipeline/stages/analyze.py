@@ -11,21 +11,25 @@ from typing import TYPE_CHECKING, Any
 from pipeline.analysis import LayerInfo, describe
 from pipeline.console import say, table
 from pipeline.network import build
+from pipeline.selection import freeze
+from pipeline.spec import offline
 from pipeline.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.schema import AnalyzeSection, InitSection, ModelSection
+    from pipeline.schema import AnalyzeSection, InitSection, ModelSection, TrainSection
 
 REPORTS = Path("reports/network")
 BYTES = 4  # of a float32
 HEADINGS = ("layer", "type", "output", "weights", "parameters", "MACs", "sees", "stride")
 
 
-def run(analyze: AnalyzeSection, model: ModelSection, init: InitSection) -> None:
+def run(
+    analyze: AnalyzeSection, model: ModelSection, init: InitSection, train: TrainSection
+) -> None:
     """Build the network for the store's tiles and report every layer of it."""
     store = Store.open()
     network = build(
-        model.layers,
+        offline(model.layers),  # what a layer does does not hang on its weights
         bands=store.bands,
         classes=store.classes,
         tile_size=store.tile_size,
@@ -34,6 +38,7 @@ def run(analyze: AnalyzeSection, model: ModelSection, init: InitSection) -> None
         init=init,
         task=model.task,
     )
+    freeze(network, train.freeze)
     layers = describe(network, resolution=store.resolution)
     facts = {
         "name": model.name,
@@ -60,6 +65,7 @@ def totals(layers: Sequence[LayerInfo], batch_size: int) -> dict[str, int]:
     parameters = sum(layer.parameters for layer in layers)
     return {
         "parameters": parameters,
+        "learnable": sum(layer.learnable for layer in layers),
         "parameter_bytes": parameters * BYTES,
         "macs": sum(layer.macs for layer in layers),
         "batch_size": batch_size,
@@ -87,8 +93,10 @@ def rows(layers: Sequence[LayerInfo]) -> list[tuple[str, ...]]:
 def summary(facts: dict[str, Any]) -> str:
     """One sentence on cost."""
     total = facts["totals"]
+    frozen = total["parameters"] - total["learnable"]
+    learning = f", {frozen:,} of them frozen" if frozen else ""
     return (
-        f"{facts['name']}: {total['parameters']:,} parameters "
+        f"{facts['name']}: {total['parameters']:,} parameters{learning} "
         f"({_mebibytes(total['parameter_bytes'])}), {total['macs'] / 1e6:,.1f} million "
         f"multiply-accumulates a tile, {_mebibytes(total['activation_bytes'])} of activations for "
         f"a batch of {total['batch_size']}."

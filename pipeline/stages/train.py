@@ -10,20 +10,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from pipeline import bundle
+from pipeline import bundle, donor
 from pipeline.bundle import Bundle
 from pipeline.console import say
 from pipeline.data import TileData
-from pipeline.network import build
+from pipeline.network import Network, build
 from pipeline.optimization import class_weights
 from pipeline.order import steps
+from pipeline.selection import freeze
 from pipeline.store import Store
 from pipeline.tasks import trainer as trainers
 from pipeline.tasks.classifier import Classifier
 from pipeline.tasks.curves import Curves
+from pipeline.tasks.learner import Learner
+from pipeline.tasks.reconstructor import Reconstructor
 from pipeline.tracking import Dataset, start
+from pipeline.transfer import transfer
 
 if TYPE_CHECKING:
     from pipeline.schema import (
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
         DataSection,
         EngineSection,
         InitSection,
-        LossSection,
+        Loss,
         ModelSection,
         Optimizer,
         Schedule,
@@ -51,7 +57,7 @@ def run(
     augment: AugmentSection,
     optimizer: Optimizer,
     schedule: Schedule,
-    loss: LossSection,
+    loss: Loss,
     train: TrainSection,
     trainer: TrainerSection,
     engine: EngineSection,
@@ -87,11 +93,17 @@ def run(
         task=model.task,
         seed=train.seed,
     )
+    if train.init_from is not None:
+        params["donor"] = _start_from(train.init_from, network, train, tracking)
+    if frozen := freeze(network, train.freeze):
+        say(f"Frozen: {', '.join(frozen)}.")
     folder = CHECKPOINTS / _key(params, store.digest)
     keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
     with start(
         tracking, params=composed or params, overrides=overrides, data=_facts(store)
     ) as record:
+        if "donor" in params:
+            record.tag("donor", params["donor"]["digest"])
         lightning = trainers.make(
             trainer,
             engine,
@@ -105,10 +117,10 @@ def run(
         epoch_steps = steps(store.count("train"), train.batch_size, lightning.world_size)
         epochs = max(train.epochs, math.ceil(train.min_steps / epoch_steps))
         lightning.fit_loop.max_epochs = epochs
-        task = Classifier(
+        task = _task(
             network,
-            weights=weights,
-            loss=loss,
+            loss,
+            weights,
             optimizer=optimizer,
             schedule=schedule,
             epochs=epochs,
@@ -130,8 +142,26 @@ def run(
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _task(network: Network, loss: Loss, weights: NDArray[np.float64], **options: Any) -> Learner:
+    """What the network is to learn."""
+    if loss.name == "squared_error":
+        return Reconstructor(network, **options)
+    return Classifier(network, weights=weights, loss=loss, **options)
+
+
+def _start_from(
+    address: str, network: Network, train: TrainSection, tracking: TrackingSection
+) -> dict[str, Any]:
+    """Take over what a donor has; what came of it, for the record."""
+    giver = donor.load(address, tracking)
+    moved = transfer(network, giver.network, train.init_bands)
+    for line in (f"Donor {address} ({giver.digest[:12]}):", *moved.lines()):
+        say(line)
+    return {"digest": giver.digest, **moved.facts()}
+
+
 def _keep(
-    task: Classifier, keeper: trainers.BestCheckpoint, params: dict[str, Any], data_digest: str
+    task: Learner, keeper: trainers.BestCheckpoint, params: dict[str, Any], data_digest: str
 ) -> Bundle:
     """Write the bundle with the weights of the best epoch."""
     assert keeper.best_model_score is not None, "an epoch or more was trained and measured"
