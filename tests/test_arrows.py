@@ -18,7 +18,8 @@ ORDER = [
     "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
     "selection", "channels", "transfer", "analysis",
     "metrics", "reconstruction", "bundle", "trained", "mapping",
-    "distortions", "augment", "order", "feeding", "data", "optimization", "tasks", "probes", "figures", "report",
+    "distortions", "augment", "order", "feeding", "data", "optimization", "tasks", "probes",
+    "figures", "report",
     "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
