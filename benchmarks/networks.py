@@ -108,10 +108,10 @@ class Workplace:
         self.run(place, "compose", *options, *self.sources[data], *overrides)
         return self.run(place, "train")
 
-    def accuracy(self, data: str, model: str, seed: int) -> float:
+    def accuracy(self, data: str, model: str, seed: int, known: str) -> float:
         """Accuracy on the test tiles; of an autoencoder the share of variance that it explains."""
         place, report = self.folder(data, model, f"train.seed={seed}"), "reports/metrics.json"
-        done = place / f"{key(model)}.json"
+        done = place / f"{known}.json"
         if not done.exists():
             self.train(data, model, f"train.seed={seed}")
             self.run(place, "evaluate")
@@ -135,9 +135,16 @@ def measure(
     place.prepare()
     store = json.loads((folder / "sample/data/tiles/meta.json").read_text(encoding="utf-8"))
     tiles = sum(store["counts"]["train"].values())
+    # Hydra composes once a process at a time, hence here and not in the threads.
+    keys = {model: key(model) for model in models}
     todo = [(name, model, seed) for model in models for name in SEEDS for seed in SEEDS[name]]
+
+    def train(job: tuple[str, str, int]) -> float:
+        name, model, seed = job
+        return place.accuracy(name, model, seed, keys[model])
+
     with ThreadPoolExecutor(jobs) as pool:
-        scores = dict(zip(todo, pool.map(lambda job: place.accuracy(*job), todo), strict=True))
+        scores = dict(zip(todo, pool.map(train, todo), strict=True))
     alone = Workplace(folder, data, threads=os.cpu_count() or 1)
     for model in models:
         made = network(model)
@@ -145,7 +152,7 @@ def measure(
         yield (
             model,
             Measured(
-                key=key(model),
+                key=keys[model],
                 task=made.task,
                 depth=depth(made),
                 parameters=sum(layer.parameters for layer in layers),

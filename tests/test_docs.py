@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_the_mistakes_of_the_page_read_as_it_says() -> None:
     fork = {"_target_": "pipeline.layers.Parallel", "narrow": conv, "wide": five}
     residual = {"_target_": "pipeline.layers.Residual", "c": {**five, "out_channels": 32}}
     thin = {**conv, "out_channels": 24}
-    faulty = [
+    faulty: list[tuple[int, dict[str, Any]]] = [
         (28, {"conv1": {**conv, "strid": 2}}),
         (28, {"stem": {**thin, "out_channels": 32}, "block1": {**residual, "d": None}}),
         (14, {"fork": fork}),
