@@ -15,7 +15,7 @@ from pipeline.augment import Augment
 from pipeline.bundle import as_input
 from pipeline.config import compose
 from pipeline.config import validate as checked
-from pipeline.data import PlainBatches, TrainingBatches
+from pipeline.data import Chunks, PlainBatches, TrainingBatches
 from pipeline.feeding import Resident
 from pipeline.network import Network, build
 from pipeline.optimization import optimizer
@@ -71,7 +71,7 @@ def _lightning(params: Params, tiles: Resident) -> None:
     engine = params.engine.model_copy(update={"precision": "32"})
     logger = pl.loggers.logger.DummyLogger()
     lightning = trainers.make(params.trainer, engine, logger=logger, callbacks=[])
-    lightning.fit(task, batches, PlainBatches(_few(tiles), batch_size=size))
+    lightning.fit(task, Chunks(batches), PlainBatches(_few(tiles), batch_size=size))
 
 
 def _few(tiles: Resident) -> Resident:

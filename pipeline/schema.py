@@ -251,6 +251,7 @@ class TrainSection(Section):
     seed: Seed
     monitor: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"]  # on validation
     patience: Count | None  # epochs without a gain before stopping; None: never
+    clip: Positive | None = None  # longest gradient that is followed as it is; None: any
     average: BelowOne  # share of the running average of weights kept a step; 0: none
     init_from: str | None = None  # a folder that holds a bundle, or an MLflow model address
     donor: str = ""  # what DVC watches: the folder of init_from, or a file that never changes

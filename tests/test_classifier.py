@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,10 @@ import pytorch_lightning as pl
 import torch
 from torch import nn
 
-from pipeline.data import Batch
+from pipeline.data import Batch, Chunk
 from pipeline.errors import TrainingError
 from pipeline.network import build
-from pipeline.schema import AdamOptimizer, ConstantSchedule, LossSection, StepSchedule
+from pipeline.schema import AdamOptimizer, ConstantSchedule, LossSection, SgdOptimizer, StepSchedule
 from pipeline.selection import freeze
 from pipeline.tasks.classifier import Classifier, Counts
 from pipeline.tasks.learner import Average
@@ -54,11 +54,18 @@ def batches(share: float = 1.0) -> list[Batch]:
 class Loader:
     """An iterable that Lightning does not take for a collection of loaders, as it does a list."""
 
-    def __iter__(self) -> Iterator[Batch]:
-        return iter(batches())
+    def __init__(self, content: Callable[[], list[Any]]) -> None:
+        self.content = content
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.content())
 
     def __len__(self) -> int:
-        return 2
+        return len(self.content())
+
+
+def chunks() -> list[Chunk]:
+    return [Chunk(iter(batches()), 2)]
 
 
 def fit(task: Classifier, epochs: int = 1, **options: Any) -> pl.Trainer:
@@ -73,7 +80,7 @@ def fit(task: Classifier, epochs: int = 1, **options: Any) -> pl.Trainer:
         num_sanity_val_steps=0,
         **options,
     )
-    trainer.fit(task, Loader(), Loader())
+    trainer.fit(task, Loader(chunks), Loader(batches))
     return trainer
 
 
@@ -123,11 +130,9 @@ def test_the_share_scales_the_loss_and_not_the_curve() -> None:
     fit(task)
     task.on_train_epoch_start()
     (whole, _), (half, _) = batches(), batches(0.5)
-    assert task.training_step(half, 0).item() == pytest.approx(
-        task.training_step(whole, 0).item() / 2
-    )
+    assert task.forward_loss(half).item() == pytest.approx(task.forward_loss(whole).item() / 2)
     first, second = task.training_sums.loss.tolist()
-    assert first / second == pytest.approx(task.training_step(whole, 0).item())
+    assert first / second == pytest.approx(task.forward_loss(whole).item())
 
 
 def test_smoothing_and_weights_reach_the_loss() -> None:
@@ -139,7 +144,7 @@ def test_smoothing_and_weights_reach_the_loss() -> None:
     expected = nn.functional.cross_entropy(
         task.network(batch.pixels), batch.labels, torch.tensor([1.0, 3.0, 0.5]), label_smoothing=0.2
     )
-    torch.testing.assert_close(task.training_step(batch, 0), expected)
+    torch.testing.assert_close(task.forward_loss(batch), expected)
 
 
 def test_the_learning_rate_follows_the_schedule_by_the_step() -> None:
@@ -147,15 +152,36 @@ def test_the_learning_rate_follows_the_schedule_by_the_step() -> None:
     trainer = fit(task, epochs=3)
     # Two steps an epoch: the third epoch's steps are numbers 4 and 5.
     assert trainer.callback_metrics["learning_rate"].item() == pytest.approx(0.003 * 0.01)
-    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.003 * 0.001)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0.003 * 0.01)
+    assert (task.steps, trainer.global_step) == (6, 6)
 
 
-def test_a_loss_that_is_not_finite_stops_training() -> None:
+def test_a_gradient_that_is_not_finite_stops_before_the_step_and_names_its_layer() -> None:
     task = classifier()
-    with torch.no_grad():
-        task.network.get_parameter("conv1.weight").fill_(float("nan"))
-    with pytest.raises(TrainingError, match="finite training loss, got nan in epoch 1; lower opt"):
-        fit(task)
+    fit(task)
+    before = {name: value.clone() for name, value in task.network.named_parameters()}
+    conv2 = task.network.get_submodule("conv2")
+    conv2.register_full_backward_hook(lambda *_: (torch.full((14, 5, 5, 5), torch.nan),))
+    message = (
+        r"in epoch 1, step 2, at a learning rate of 0\.003 and a loss of [\d.]+: the gradient of "
+        r"conv1\.bias went first\. Lower optimizer\.lr, now 0\.003, or set train\.clip=1\."
+    )
+    task.steps = 1
+    with pytest.raises(TrainingError, match=message):
+        task._learn(batches()[1], task.optimizers())  # type: ignore[arg-type]
+    for name, value in task.network.named_parameters():
+        assert torch.equal(value, before[name]), name
+
+
+def test_a_long_gradient_is_cut_and_its_length_is_told() -> None:
+    plain = SgdOptimizer(name="sgd", lr=1.0, momentum=0, nesterov=False, weight_decay=0)
+    cut = classifier(clip=0.001, optimizer=plain)
+    before = nn.utils.parameters_to_vector(cut.network.parameters()).clone()
+    told = fit(cut).callback_metrics["gradient_norm"].item()
+    moved = nn.utils.parameters_to_vector(cut.network.parameters()) - before
+    assert moved.norm().item() == pytest.approx(2 * 0.001, rel=0.05)  # two steps, much alike
+    free = fit(classifier()).callback_metrics["gradient_norm"].item()
+    assert told == pytest.approx(free, rel=0.2)  # measured before the cut
 
 
 def test_average_against_numbers_by_hand() -> None:

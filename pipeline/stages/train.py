@@ -127,6 +127,7 @@ def run(
             epoch_steps=epoch_steps,
             seed=train.seed,
             average=train.average,
+            clip=train.clip,
         )
         tiles = TileData(store, train=train, augment=augment, weights=weights, feed=data)
         try:

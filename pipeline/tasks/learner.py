@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 
 from pipeline import optimization
@@ -88,6 +90,7 @@ class Learner(pl.LightningModule):
         epoch_steps: Steps of an epoch.
         seed: Of what layers draw, such as dropout.
         average: Share of the running average of weights kept a step; 0 for none.
+        clip: Longest gradient that is followed as it is; None for any.
     """
 
     def __init__(
@@ -100,9 +103,13 @@ class Learner(pl.LightningModule):
         epoch_steps: int,
         seed: int = 0,
         average: float = 0.0,
+        clip: float | None = None,
     ) -> None:
         super().__init__()
+        self.automatic_optimization = False  # steps are taken in chunks
         self.network = network
+        self.clip = clip
+        self.steps = 0  # taken so far
         self.optimizer = optimizer
         self.schedule = schedule
         self.total_steps = epochs * epoch_steps
@@ -130,36 +137,88 @@ class Learner(pl.LightningModule):
         assert isinstance(network, Network)
         return network
 
-    def configure_optimizers(self) -> Any:
-        """The optimizer, its rate set anew before every step."""
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """The optimizer; its rate is set before every step."""
         optimizer = optimization.optimizer(self.network, self.optimizer)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what is no weight, but decides how training goes on."""
+        checkpoint["learner"] = {
+            "steps": self.steps,
+            "updates": self.average.updates if self.average else 0,
         }
 
-    def _rate(self, step: int) -> float:
-        return optimization.rate(
-            self.schedule, step, total=self.total_steps, epoch_steps=self.epoch_steps
-        )
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.steps = checkpoint["learner"]["steps"]
+        if self.average:
+            self.average.updates = checkpoint["learner"]["updates"]
 
     def on_train_epoch_start(self) -> None:
         """Begin to count; what layers draw depends on seed, epoch and rank alone."""
         torch.manual_seed(entropy(self.seed, self.current_epoch, self.global_rank))
         self.training_sums = self.sums()
+        self.norms = torch.zeros(2, dtype=torch.float64, device=self.device)
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Loss of a rank's part, so weighed that the mean over ranks is the global mean."""
+    def training_step(self, chunk: Iterable[Batch], _: int) -> None:
+        """Take the steps of a chunk of batches."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        for batch in chunk:
+            self._learn(batch, optimizer)
+            # Copies of the weights in a narrower type, kept for the span of an autocast.
+            torch.clear_autocast_cache()
+
+    def _learn(self, batch: Batch, optimizer: LightningOptimizer) -> None:
+        factor = self._rate(self.steps)
+        for group in optimizer.param_groups:
+            group["lr"] = factor * group["initial_lr"]
+        optimizer.zero_grad()
+        loss = self.forward_loss(batch)
+        self.manual_backward(loss)
+        self._watch(loss)
+        optimizer.step()
+        self.steps += 1
+        if self.average is not None:
+            self.average.update(self.network)
+
+    def forward_loss(self, batch: Batch) -> Tensor:
+        """Loss of a rank's part, counted, and so weighed that the mean over ranks is the global."""
         outputs = self.network(batch.pixels).float()
         loss = self.loss_of(outputs, batch)
         self.training_sums.add(loss, self.weight_of(batch), outputs, batch.labels)
         return loss * batch.share
 
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Average the weights of this step in."""
-        if self.average is not None:
-            self.average.update(self.network)
+    def _watch(self, loss: Tensor) -> None:
+        """Measure the gradient, cut it if asked to, and stop at one that is not finite."""
+        named = [(name, p) for name, p in self.network.named_parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None])
+        if self.clip is not None:
+            nn.utils.clip_grads_with_norm_([p for _, p in named], self.clip, norm)
+        self.norms += torch.stack([norm.double(), torch.ones_like(norm, dtype=torch.float64)])
+        # On a GPU each look would make it wait for this process; there the end of the epoch tells.
+        if self.device.type == "cpu" and not math.isfinite(norm.item()):
+            raise TrainingError(self._broken(named, loss))
+
+    def _broken(self, named: Sequence[tuple[str, nn.Parameter]], loss: Tensor) -> str:
+        # A gradient travels from the end to the front: the last layer that has a bad one was first.
+        bad = [n for n, p in named if p.grad is not None and not p.grad.isfinite().all()]
+        where = f"the gradient of {bad[-1]} went first" if bad else "no single gradient did"
+        epoch, step = divmod(self.steps, self.epoch_steps)
+        rate = self.optimizer.lr * self._rate(self.steps)
+        return (
+            f"Expected a finite gradient, got none in epoch {epoch + 1}, step {step + 1}, at a "
+            f"learning rate of {rate:.3g} and a loss of {loss.item():.3g}: {where}. Lower "
+            f"optimizer.lr, now {self.optimizer.lr:g}, or set train.clip=1."
+        )
+
+    def _rate(self, step: int) -> float:
+        return optimization.rate(
+            self.schedule, step, total=self.total_steps, epoch_steps=self.epoch_steps
+        )
 
     def on_validation_epoch_start(self) -> None:
         """Begin to count."""
@@ -184,8 +243,9 @@ class Learner(pl.LightningModule):
         values = {f"validation_{name}": value for name, value in found.items()}
         loss = self.validation_sums.mean(self.trainer)
         values |= {"train_loss": trained, "validation_loss": loss}
-        done = self.trainer.global_step
-        values["learning_rate"] = self.optimizer.lr * self._rate(done - 1)
+        values["learning_rate"] = self.optimizer.lr * self._rate(self.steps - 1)
+        norms, count = self.norms.tolist()
+        values["gradient_norm"] = norms / count  # of this rank, whose gradients are all ranks' mean
         # float64 would be cut to float32 on the way; the measures keep their digits.
         self.log_dict(
             {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}
