@@ -150,7 +150,8 @@ def test_classes_of_one_name_move_their_rows_and_others_are_drawn() -> None:
         assert torch.equal(mine[1], drawn[1])
         assert torch.equal(mine[2], theirs[0])
     assert (found.by_class, found.new_classes) == (["head"], ["road"])
-    assert found.lines()[1] == ("Started by the donor's class names: head; new to the donor: road.")
+    said = "Started by the names of the donor's classes: head; new to the donor: road."
+    assert found.lines()[1] == said
 
 
 def test_a_layer_that_is_both_first_and_last_moves_by_band_and_by_class() -> None:
