@@ -15,7 +15,8 @@ from tests.imports import imports_of, modules, stage_deps
 # A module imports only from those before it. A package stands for all that is in it.
 ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
-    "packing", "store", "composites", "layers", "targets", "spec", "network", "analysis",
+    "packing", "store", "composites", "layers", "targets", "spec", "network", "wording",
+    "receptive", "analysis", "strides", "faults", "tables", "diagram", "source", "plain",
     "bundle", "trained", "mapping",
     "augment", "data", "metrics", "optimization", "tasks", "probes", "figures", "report",
     "tracking", "config_messages", "config", "config_difference", "stages", "__main__",
