@@ -7,38 +7,27 @@ Nothing here keeps a network from being trained; what can't be built at all is r
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from pipeline.analysis import LayerInfo, describe, layers, observe, parts
+from pipeline.analysis import LayerInfo, describe, layers, parts
 from pipeline.composites import Chain, Composite, Residual
 from pipeline.network import Network, geometry
+from pipeline.silence import TILES, first_silent
 from pipeline.strides import Misfit, misfit
-from pipeline.wording import CONVOLUTIONS
+from pipeline.wording import ACTIVATIONS, BATCH_NORMS, CONVOLUTIONS, SOFTMAX
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
-SOFTMAX = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Softmin)
-ACTIVATIONS = (
-    nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU,
-    nn.SiLU, nn.Mish, nn.Hardswish, nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Tanh,
-    nn.Hardtanh, nn.Softplus, nn.Softsign, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink,
-    nn.Threshold,
-)  # fmt: skip
 UNLIMITED = (nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.Softshrink, nn.Hardshrink, nn.Tanhshrink)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 POOLINGS = (nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d)
 HEAVY = 0.9  # share of the parameters in one linear layer
 WIDE = 3  # times the tile, beyond which a network is deeper than its tile is wide
 NARROW = 0.5  # share of the tile that a position of the last map should see
-TILES = 8  # random tiles that a layer's output is compared over
-STEADY = 1e-6  # of the largest value: differences below are rounding
 
 
 @dataclass(frozen=True)
@@ -250,61 +239,20 @@ def heavy(infos: Sequence[LayerInfo]) -> Iterator[Finding]:
 
 
 def constants(network: Network, mean: Sequence[float], std: Sequence[float]) -> Iterator[Finding]:
-    """The first layer that gives the same for every tile, or what is no number.
-
-    Random tiles like those of the training split pass, as when training and as when predicting: a
-    dropout of everything shows in training alone, and elsewhere dropout hides what is constant.
-    """
-    tiles = random_tiles(network, mean, std)
-    copy = deepcopy(network)
-    for module in copy.modules():
-        if isinstance(module, BATCH_NORMS):
-            module.momentum = None  # one pass then gives it the statistics that training would
-    names = {module: name for name, module in parts(copy)}
-    for training in (True, False):
-        copy.train(training)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            seen = observe(copy, tiles, lambda _, output: _spread(output))
-        for module, state in seen.items():
-            if module in names and state != "varies":
-                when = "in training" if training else "when predicting"
-                yield Finding(names[module], "constant", "warning", _constant(module, state, when))
-                return
-
-
-def _constant(module: nn.Module, state: str, when: str) -> str:
-    kind = type(module).__name__
-    if state == "infinite":
-        return (
+    """The first layer that gives the same for every tile, or what is no number."""
+    found = first_silent(network, mean, std)
+    if found is None:
+        return
+    kind = type(network.get_submodule(found.layer)).__name__
+    when = "in training" if found.training else "when predicting"
+    if found.finite:
+        text = (
+            f"{kind} gives the same for {TILES} different random tiles, {when}. What lies behind "
+            "can't tell tiles apart, and no gradient comes back through it."
+        )
+    else:
+        text = (
             f"{kind} gives values that are no finite number for random tiles, {when}. From there "
             "on nothing can be learned: look at the scale of what reaches it."
         )
-    return (
-        f"{kind} gives the same for {TILES} different random tiles, {when}. What lies behind can't "
-        "tell tiles apart, and no gradient comes back through it."
-    )
-
-
-def _spread(output: Tensor) -> Literal["varies", "constant", "infinite"]:
-    """Whether a layer's output differs from tile to tile anywhere."""
-    if not bool(output.isfinite().all()):
-        return "infinite"
-    spread = (output.amax(dim=0) - output.amin(dim=0)).max()
-    return "varies" if bool(spread > STEADY * output.abs().max()) else "constant"
-
-
-def random_tiles(network: Network, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Tiles (N, C, H, W) of the bands' mean and deviation, half of it between tiles.
-
-    Real tiles differ in their colour too, not in their texture alone, which a mean over positions
-    would nearly level. Bands that lie well above 0 get no negative values.
-    """
-    generator = torch.Generator().manual_seed(0)
-    shape = (TILES, *network.input_shape)
-    tile = torch.randn(*shape[:2], 1, 1, generator=generator)
-    pixel = torch.randn(*shape, generator=generator)
-    middle, deviation = (torch.tensor(values).float()[:, None, None] for values in (mean, std))
-    values = middle + deviation * (tile + pixel) / 2**0.5
-    values = torch.where(middle >= deviation, values.clamp_min(0), values)
-    return values.to(next(network.parameters(), values).device)
+    yield Finding(found.layer, "constant", "warning", text)

@@ -19,12 +19,12 @@ from torch import nn
 from pipeline.composites import Chain, Composite, Dense, Parallel, Residual
 from pipeline.layers import GlobalAvgPool, GlobalMaxPool
 from pipeline.network import geometry
+from pipeline.wording import TRANSPOSED
 
 Shape = tuple[int, ...]
 Reach = Callable[[int, int], tuple[int, int]]  # positions first to last -> pixels first to last
 WHOLE = (nn.Linear, GlobalAvgPool, GlobalMaxPool)  # what lies behind sees all
 ADAPTIVE = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
-TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 class Passed(NamedTuple):
@@ -138,18 +138,7 @@ def _steps(
     """Positions of its input that a layer looks at, its stride, and its phases."""
     given = before.size
     if isinstance(module, nn.Upsample):
-        # Neighbours are mixed: one on each side of a fractional position, two for a cubic.
-        more = {"nearest": 0, "nearest-exact": 0, "bicubic": 2}.get(module.mode, 1)
-        back = 0 if more == 0 else given - size
-        low, high = max(more - 1, 0), more
-        return (
-            lambda first, last: (
-                (2 * first * given + back) // (2 * size) - low,
-                (2 * last * given + back) // (2 * size) + high,
-            ),
-            given / size,
-            size if size % given else size // given,
-        )
+        return _mixing(module.mode, given, size), given / size, size
     if isinstance(module, ADAPTIVE):
         return (
             lambda first, last: (first * given // size, -(-(last + 1) * given // size) - 1),
@@ -157,13 +146,31 @@ def _steps(
             size,
         )
     if isinstance(module, nn.PixelShuffle):
-        factor = module.upscale_factor
-        return lambda first, last: (first // factor, last // factor), 1 / factor, factor
+        up = module.upscale_factor
+        return lambda first, last: (first // up, last // up), 1 / up, up
     if isinstance(module, nn.PixelUnshuffle):
-        factor = module.downscale_factor
-        return lambda first, last: (first * factor, last * factor + factor - 1), factor, 1
-    if not hasattr(module, "kernel_size"):
-        return None
+        down = module.downscale_factor
+        return lambda first, last: (first * down, last * down + down - 1), down, 1
+    return _sliding(module, axis) if hasattr(module, "kernel_size") else None
+
+
+def _mixing(mode: str, given: int, size: int) -> Reach:
+    """Of an upsampling: neighbours are mixed, one on each side of where a position falls.
+
+    A cubic mixes two on each side, and ``nearest`` none.
+    """
+    if mode.startswith("nearest"):
+        return lambda first, last: (first * given // size, last * given // size)
+    more = 1 if mode == "bicubic" else 0
+
+    def floor(position: int) -> int:
+        return ((2 * position + 1) * given - size) // (2 * size)
+
+    return lambda first, last: (floor(first) - more, floor(last) + 1 + more)
+
+
+def _sliding(module: nn.Module, axis: int) -> tuple[Reach, float, int]:
+    """Of a convolution or a pooling."""
     kernel, stride, padding, dilation = geometry(module, axis)
     start, end = -padding, dilation * (kernel - 1) - padding  # of the window of position 0
     if isinstance(module, TRANSPOSED):

@@ -16,7 +16,7 @@ from tests.imports import imports_of, modules, stage_deps
 ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
     "packing", "store", "composites", "layers", "targets", "spec", "network", "wording",
-    "receptive", "analysis", "strides", "faults", "tables", "diagram", "source", "plain",
+    "receptive", "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain",
     "bundle", "trained", "mapping",
     "augment", "data", "metrics", "optimization", "tasks", "probes", "figures", "report",
     "tracking", "config_messages", "config", "config_difference", "stages", "__main__",

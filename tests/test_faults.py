@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from pipeline.errors import NetworkError
-from pipeline.faults import Finding, inspect, random_tiles
+from pipeline.faults import Finding, inspect
 from pipeline.network import Network
+from pipeline.silence import random_tiles
 from tests.networks import (
     AUTOENCODER,
     EVERYTHING,

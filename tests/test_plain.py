@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from pipeline import layers as own
 from pipeline.composites import Composite
-from pipeline.faults import random_tiles
 from pipeline.network import Network
 from pipeline.plain import source_of
+from pipeline.silence import random_tiles
 from tests import little
 from tests.networks import (
     AUTOENCODER,
