@@ -16,7 +16,8 @@ from tests.imports import imports_of, modules, stage_deps
 ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
     "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
-    "selection", "channels", "transfer", "analysis", "bundle", "trained", "mapping",
+    "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
+    "faults", "tables", "diagram", "source", "plain", "bundle", "trained", "mapping",
     "augment", "data", "metrics", "optimization", "tasks", "probes", "figures", "report",
     "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip
