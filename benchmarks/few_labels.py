@@ -155,11 +155,12 @@ def text(found: dict[int, list[Pair]], minutes: float) -> str:
         "",
         "Written by `python -m benchmarks.few_labels`. An autoencoder (`model=autoencoder`, "
         f"{TILE_STEPS:,} steps) learns from the 540 training tiles of `eurosat-as-sat6.mat` "
-        "without their labels, a ninth of which choose the epoch; a classifier (`model=encoder`) takes its encoder over "
-        "(`train.init_from`) and learns from a few labelled tiles, all layers at one rate, "
-        f"{LABEL_STEPS} steps. From scratch is the same training without the encoder: same tiles, "
-        "seed, steps and augmentation. Ten tiles a class choose the epoch, in both. Accuracy on "
-        "the 180 official test tiles, of which one is 0.6 points: mean and deviation over "
+        "without their labels, a ninth of which choose the epoch; a classifier (`model=encoder`) "
+        "takes its encoder over (`train.init_from`) and learns from a few labelled tiles, all "
+        f"layers at one rate, {LABEL_STEPS} steps. From scratch is the same training without the "
+        "encoder: same tiles, seed, steps and augmentation. Ten tiles a class choose the epoch, in "
+        "both. Accuracy on the 180 official test tiles, of which one is 0.6 points: mean and "
+        "deviation over "
         f"{len(SEEDS)} seeds, each with its own tiles, weights and autoencoder.",
         "",
         "| labelled tiles a class | from scratch | from the encoder | paired difference, points "

@@ -24,7 +24,23 @@ def overrides_of(content: Mapping[str, Any]) -> list[str]:
     for group in groups():
         if any(key.partition(".")[0] == group for key in differing):
             found, differing = _best_option(group, wanted, found, differing)
-    return _needed([*found, *(f"{key}={_shown(wanted.get(key))}" for key in differing)], wanted)
+    return _needed([*found, *_assignments(differing, wanted)], wanted)
+
+
+def _assignments(keys: list[str], wanted: Mapping[str, Any]) -> list[str]:
+    """An override a key; a mapping that stands where ``conf/`` has null is given whole."""
+    inner: dict[str, str] = {}  # key of such a mapping -> the mapping's own
+    for key in keys:
+        if key not in wanted:
+            inner |= {k: key for k in wanted if k.startswith(f"{key}.")}
+    found = []
+    for key in keys:
+        if members := [k for k, outer in inner.items() if outer == key]:
+            pairs = ",".join(f"{k[len(key) + 1 :]}:{_shown(wanted[k])}" for k in members)
+            found.append(f"{key}={{{pairs}}}")
+        elif key not in inner:
+            found.append(f"{key}={_shown(wanted.get(key))}")
+    return found
 
 
 def _needed(overrides: list[str], wanted: Mapping[str, Any]) -> list[str]:

@@ -97,7 +97,8 @@ def _role(module: nn.Module) -> Literal["activation", "pooling", "end"] | None:
         return "end"
     if "Pool" in kind:
         return "pooling"
-    if type(module).__module__ == "torch.nn.modules.activation":
+    # torch.nn.modules.activation; timm has a few modules of activations of its own.
+    if type(module).__module__.rpartition(".")[2].startswith("activation"):
         return "activation"
     return None
 

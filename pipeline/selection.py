@@ -48,7 +48,7 @@ def _within(name: str, outer: list[str]) -> bool:
 
 
 def freeze(network: Network, patterns: Iterable[str]) -> list[str]:
-    """Keep layers from learning; returns the dotted names of all that hold weights.
+    """Keep layers from learning; returns the dotted names of those with weights or statistics.
 
     Frozen weights get no gradient. Frozen batch norms keep their statistics, too, and use them in
     training: ``Network.train`` leaves them in evaluation mode. Statistics that go on adapting
@@ -68,7 +68,13 @@ def freeze(network: Network, patterns: Iterable[str]) -> list[str]:
             "Expected a layer that learns, got none: train.freeze names all that hold weights "
             f"({', '.join(chosen)}); leave out the last one at least."
         )
-    return [name for name in names if any(network.get_submodule(name).parameters(recurse=False))]
+    return [name for name in names if _has_state(network.get_submodule(name))]
+
+
+def _has_state(layer: nn.Module) -> bool:
+    """Whether a layer holds weights or statistics itself."""
+    own = (*layer.parameters(recurse=False), *layer.buffers(recurse=False))
+    return len(own) > 0
 
 
 def factors(network: nn.Module, wanted: Mapping[str, float]) -> Iterator[tuple[str, float]]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from pipeline.data import Batch
 from pipeline.errors import TrainingError
 from pipeline.network import build
 from pipeline.schema import AdamOptimizer, ConstantSchedule, LossSection, StepSchedule
+from pipeline.selection import freeze
 from pipeline.tasks.classifier import Classifier, Counts
 from pipeline.tasks.learner import Average
 from pipeline.tasks.trainer import quiet
@@ -21,10 +22,14 @@ from tests import little
 PLAIN = LossSection(name="cross_entropy", label_smoothing=0, class_weights="none")
 
 
-def classifier(average: float = 0.0, **changes: Any) -> Classifier:
-    network = build(
-        little.LAYERS, bands=little.BANDS, classes=little.CLASSES, tile_size=little.SIZE
-    )
+def classifier(
+    average: float = 0.0,
+    layers: dict[str, Any] = little.LAYERS,
+    frozen: Sequence[str] = (),
+    **changes: Any,
+) -> Classifier:
+    network = build(layers, bands=little.BANDS, classes=little.CLASSES, tile_size=little.SIZE)
+    freeze(network, frozen)
     options: dict[str, Any] = {
         "weights": np.ones(3),
         "loss": PLAIN,

@@ -125,6 +125,8 @@ def test_a_missing_params_yaml_says_how_to_make_it(tmp_path: Path) -> None:
         ["model=lecture", "optimizer=sgd", "optimizer.lr=0.5"],
         ["split=block", "split.block_size=100.0"],
         ["source=sat", "source.path=/data/sat-6-full.mat"],
+        ["optimizer=sgd", "optimizer.factors={backbone.*: 0.1, fc: 2.0}"],
+        ["train.init_from=/data/donor", "train.freeze=[conv1*,block2.*]"],
     ],
 )
 def test_params_yaml_tells_which_overrides_led_to_it(overrides: list[str]) -> None:

@@ -18,7 +18,8 @@ from pipeline.schema import InitSection
 from pipeline.types import Bands, Classes
 from tests.conftest import ROOT
 
-MODELS = sorted(path.stem for path in (ROOT / "conf" / "model").glob("*.yaml"))
+# timm is an optional extra: tests/test_timm.py
+MODELS = sorted({path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")} - {"timm"})
 CLASSES = Classes(("building", "barren_land", "trees", "grassland", "road", "water"))
 # What a network of this name has been since it was published: layers with weights.
 DEPTHS = {"lecture": 2, "mlp": 3, "lenet": 5, "alexnet": 8, "resnet": 14, "satcnn": 7}

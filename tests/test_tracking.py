@@ -29,7 +29,7 @@ PARAMS: dict[str, Any] = {
     "tiles": {"size": 28, "stride": None},
     "model": {"name": "lecture", "layers": {"conv1": {"_target_": "torch.nn.LazyConv2d"}}},
     "optimizer": {"name": "sgd", "lr": 0.01, "nesterov": True},
-    "train": {"epochs": 3, "patience": None},
+    "train": {"epochs": 3, "patience": None, "donor": "a/file"},
     "trainer": {"devices": 2},
 }
 DATA = tracking.Dataset(
@@ -70,6 +70,14 @@ def runs_of(client: MlflowClient, section: TrackingSection) -> list[Recorded]:
     experiment = client.get_experiment_by_name(section.experiment)
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))
+
+
+def test_a_mapping_of_globs_is_one_parameter() -> None:
+    params = {"optimizer": {"lr": 0.1, "factors": {"backbone.*": 0.1, "fc": 1.0}}}
+    assert compared(params) == {
+        "optimizer.lr": "0.1",
+        "optimizer.factors": '{"backbone.*": 0.1, "fc": 1.0}',
+    }
 
 
 def test_only_what_people_compare_becomes_a_parameter() -> None:

@@ -146,6 +146,20 @@ def test_metrics_and_plots_are_dvc_s(clone: Clone, first: str) -> None:
     assert "validation_accuracy" in page
 
 
+def test_a_donor_that_changes_reruns_the_training(clone: Clone, first: str) -> None:
+    donor = clone.place.with_name("donor")
+    shutil.copytree(clone.place / "models", donor)
+    changes = [*QUICK, f"train.init_from={donor}", "train.freeze=[conv]"]
+    clone.run("python", "-m", "pipeline", "compose", *changes)
+    output = clone.run("dvc", "repro", "train")
+    assert clone.ran(output) == {"train"}
+    assert "2 of 2 layers with weights start from the donor." in output
+    assert clone.ran(clone.run("dvc", "repro", "train")) == set()
+    facts = donor / "model.json"
+    facts.write_text(facts.read_text() + "\n")
+    assert clone.ran(clone.run("dvc", "repro", "train")) == {"train"}
+
+
 def test_queued_experiments_land_in_the_same_store_under_dvc_s_names(
     clone: Clone, first: str
 ) -> None:

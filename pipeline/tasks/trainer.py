@@ -122,6 +122,8 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning's own call of a function that torch deprecated; nothing that a user could change.
     warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
+    # Frozen batch norms are meant to be.
+    warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
     # What is logged are sums over all ranks already, the same on each.
     warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist")
 

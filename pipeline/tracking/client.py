@@ -15,13 +15,14 @@ from pipeline.tracking.place import artifact_location, database_file
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# MLflow waits for minutes on a server that does not answer, and reports its use to its makers.
-# A user's own setting of any of these stands.
+# MLflow waits for minutes on a server that does not answer, reports its use to its makers, and
+# draws bars where there is no terminal. A user's own setting of any of these stands.
 DEFAULTS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one bar a file
 }
 LOCK_PATIENCE = 120  # seconds; creating a database takes about ten on a busy machine
 # The UI has two faces; this one shows metrics and parameters first, not traces and prompts.

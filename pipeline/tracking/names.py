@@ -12,6 +12,7 @@ COMPARED = (
     "model.name", "tiles.size", "source.kind", "split.method", "init", "augment", "optimizer",
     "schedule", "loss", "train",
 )  # fmt: skip
+NOT_COMPARED = ("train.donor",)  # follows from train.init_from
 NAME_LENGTH = 40  # characters that the run column of the UI shows
 DIGEST_LENGTH = 8  # as MLflow's own; it refuses more than 36, and the tag has all
 
@@ -43,9 +44,13 @@ class Dataset:
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and their values, in order; nulls are left out."""
+    """Dotted keys and their values, in order; nulls are left out.
+
+    A mapping whose keys are free, such as names or globs of layers, is a value: MLflow refuses
+    ``*`` in a key.
+    """
     for key, value in values.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and all(str(inner).isidentifier() for inner in value):
             yield from flatten(value, f"{prefix}{key}.")
         elif value is not None:
             yield f"{prefix}{key}", value
@@ -56,7 +61,8 @@ def compared(params: Mapping[str, Any]) -> dict[str, str]:
     return {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in flatten(params)
-        if any(key == wanted or key.startswith(f"{wanted}.") for wanted in COMPARED)
+        if key not in NOT_COMPARED
+        and any(key == wanted or key.startswith(f"{wanted}.") for wanted in COMPARED)
     }
 
 
