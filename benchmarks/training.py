@@ -53,6 +53,7 @@ def _network(params: Params) -> Network:
 
 
 def _lightning(params: Params, tiles: Split) -> None:
+    assert params.loss.name == "cross_entropy"
     size, weights = params.train.batch_size, np.ones(len(CLASSES))
     batches = TrainingBatches(
         tiles, Augment(params.augment, [74.0] * 4), weights, batch_size=size, seed=0, epoch=0
@@ -74,7 +75,8 @@ def _few(tiles: Split) -> Split:
 
 def _bare(params: Params, tiles: Split) -> None:
     network = _network(params).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    learner = optimizer(network.parameters(), params.optimizer)
+    learner = optimizer(network, params.optimizer)
+    assert params.loss.name == "cross_entropy"
     criterion = nn.CrossEntropyLoss(label_smoothing=params.loss.label_smoothing)
     order = torch.randperm(len(tiles))
     for rows in torch.split(order, params.train.batch_size):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,11 @@ class Bundle:
         return self.network.tile_size
 
     @property
+    def reconstructs(self) -> bool:
+        """Whether it gives its tile again, as an autoencoder does, and tells no classes."""
+        return self.network.task == "reconstruct"
+
+    @property
     def layers(self) -> dict[str, dict[str, Any]]:
         """The mapping of layers."""
         return self.network.spec
@@ -73,6 +79,36 @@ class Bundle:
         Raises:
             BundleError: The tiles are not of the size and the bands of the network.
         """
+        if self.reconstructs:
+            raise BundleError(
+                "Expected a network that tells classes, got one that reconstructs its tile. Train "
+                "a classifier; model=encoder takes over what an autoencoder learned."
+            )
+        parts = [np.zeros((0, len(self.classes)), np.float32)]
+        for logits in self._outputs(pixels, batch_size, device):
+            parts.append(logits.softmax(dim=1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def reconstructions(
+        self, pixels: NDArray[Any], *, batch_size: int, device: torch.device | None = None
+    ) -> NDArray[np.float32]:
+        """What a network that reconstructs makes of tiles: (N, H, W, C), in their own units.
+
+        Arguments and errors as those of ``probabilities``.
+        """
+        if not self.reconstructs:
+            raise BundleError("Expected a network that reconstructs its tile, got a classifier.")
+        parts = [np.zeros((0, *pixels.shape[1:]), np.float32)]
+        for outputs in self._outputs(pixels, batch_size, device):
+            mean, deviation = self.network.band_statistics
+            raw = outputs * deviation + mean
+            parts.append(raw.permute(0, 2, 3, 1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _outputs(
+        self, pixels: NDArray[Any], batch_size: int, device: torch.device | None
+    ) -> Iterator[Tensor]:
+        """Outputs of the network, a batch at a time."""
         expected = (self.tile_size, self.tile_size, len(self.bands))
         if pixels.ndim != 4 or pixels.shape[1:] != expected:
             raise BundleError(
@@ -81,14 +117,11 @@ class Bundle:
             )
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network.to(device)
-        parts = [np.zeros((0, len(self.classes)), np.float32)]
-        with torch.inference_mode():
-            for start in range(0, len(pixels), batch_size):
-                # A read-only map of a file is copied: torch has no read-only tensors.
-                batch = np.require(pixels[start : start + batch_size], requirements=["C", "W"])
-                logits = self.network(as_input(torch.from_numpy(batch).to(device)))
-                parts.append(logits.softmax(dim=1).cpu().numpy())
-        return np.concatenate(parts)
+        for start in range(0, len(pixels), batch_size):
+            # A read-only map of a file is copied: torch has no read-only tensors.
+            batch = np.require(pixels[start : start + batch_size], requirements=["C", "W"])
+            with torch.inference_mode():
+                yield self.network(as_input(torch.from_numpy(batch).to(device)))
 
 
 def as_input(pixels: Tensor) -> Tensor:

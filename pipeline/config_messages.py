@@ -36,6 +36,8 @@ def validation_sentence(
         expected, key, got = error["ctx"]["expected_tags"], f"{key}.{tag}", error["ctx"]["tag"]
         return f"Expected one of {expected} for {key}, got {got!r} in {place}."
     what = str(error["msg"]).removeprefix("Value error, ")
+    if not path:  # of sections that don't fit each other: it names their keys itself
+        return f"{what[0].upper()}{what[1:]}."
     what = what[0].lower() + what[1:]
     shown = "" if isinstance(got, dict) else f", got {got!r}"
     return f"{key}{shown} in {place}: {what}."

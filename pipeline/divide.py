@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import SplitError
-from pipeline.split import DROPPED, SPLITS, Codes, assign, blocks, number, official, overlaps
+from pipeline.split import (
+    DROPPED,
+    SPLITS,
+    Codes,
+    assign,
+    beyond,
+    blocks,
+    number,
+    official,
+    overlaps,
+)
 from pipeline.types import Classes
 
 if TYPE_CHECKING:
@@ -19,6 +30,7 @@ if TYPE_CHECKING:
 
 BLOCK_TILES = 10  # width of a block where split.block_size is not set
 STRADDLING = "straddles two splits"
+BEYOND = "beyond split.train_per_class"
 
 
 @dataclass(frozen=True)
@@ -28,6 +40,7 @@ class Division:
     split: Codes  # (N,) place in SPLITS; DROPPED
     method: str
     why: str
+    dropped: Counter[str] = field(default_factory=Counter)  # reason -> tiles without a split
 
 
 @dataclass(frozen=True)
@@ -69,7 +82,15 @@ class Places:
 
 
 def divide(facts: pa.Table, kind: str, classes: Classes, section: SplitSection) -> Division:
-    """Split tiles; fails where ground or a group is in two splits, or a split lacks a class."""
+    """Split tiles; fails where ground or a group is in two splits, or a split lacks a class.
+
+    Without classes the tiles are split as those of one class would be.
+    """
+    if section.train_per_class is not None and not len(classes):
+        raise SplitError(
+            f"Expected labelled tiles for split.train_per_class={section.train_per_class}, got "
+            "tiles without labels. Set it to null."
+        )
     places = Places.of(facts)
     method, why = _method(places, kind, section)
     fractions = (section.train, section.validation, section.test)
@@ -86,7 +107,12 @@ def divide(facts: pa.Table, kind: str, classes: Classes, section: SplitSection) 
     if method == "official":
         _refuse_torn_groups(facts, places.group, split)
     _refuse_gaps(places.label, split, classes, fractions, method)
-    return Division(split, method, why)
+    dropped = Counter({STRADDLING: int((split == DROPPED).sum())})
+    if section.train_per_class is not None:
+        many = beyond(split, places.label, section.train_per_class, section.seed)
+        dropped[BEYOND] = int(many.sum())
+        split = np.where(many, DROPPED, split)
+    return Division(split, method, why, dropped)
 
 
 def _method(places: Places, kind: str, section: SplitSection) -> tuple[str, str]:
@@ -193,12 +219,17 @@ def _refuse_gaps(
     labels: Codes, split: Codes, classes: Classes, fractions: tuple[float, ...], method: str
 ) -> None:
     must = {"train"} | {name for name, part in zip(SPLITS, fractions, strict=True) if part > 0}
+    names = classes.names or ("tiles",)
     gaps = []
     for place, name in enumerate(SPLITS):
-        have = np.bincount(labels[split == place], minlength=len(classes))
-        gaps += [
-            f"{classes.names[i]} from {name}" for i in np.flatnonzero(have == 0) if name in must
-        ]
+        have = np.bincount(labels[split == place], minlength=len(names))
+        gaps += [f"{names[i]} from {name}" for i in np.flatnonzero(have == 0) if name in must]
+    if gaps and not len(classes):
+        raise SplitError(
+            f"Expected tiles in each split, but missing: {', '.join(gaps)}, with "
+            f"split.method={method}. Use more or smaller units (split.block_size, another "
+            "split.method), or set the split's share to 0."
+        )
     if gaps:
         raise SplitError(
             f"Expected each class in each split, but missing: {', '.join(gaps)}, with "

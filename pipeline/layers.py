@@ -12,8 +12,9 @@ from pipeline.errors import BandError
 from pipeline.pretrained import Timm
 
 __all__ = [
-    "Chain", "Dense", "DepthwiseSeparable", "GlobalAvgPool", "GlobalMaxPool", "Normalize",
-    "Parallel", "Residual", "SpectralIndices", "Timm",
+    "Chain", "Dense", "DepthwiseSeparable", "GlobalAvgPool", "GlobalMaxPool",
+    "LinearToMap", "Normalize", "Parallel", "Residual", "SpectralIndices",
+    "Timm",
 ]  # fmt: skip
 
 # McFeeters 1996 for water, Rouse et al. 1974 for vegetation: (a - b) / (a + b).
@@ -128,3 +129,27 @@ class GlobalMaxPool(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C)."""
         return x.amax(dim=(2, 3))
+
+
+class LinearToMap(nn.Linear):
+    """A linear layer whose outputs are laid out as a map: the way back from a vector.
+
+    Args:
+        in_features: Values that come in; filled in.
+        out_channels: Channels of the map.
+        shrink: The map is so many times smaller than the tile, which it must divide.
+        tile_size: Side of the tile in pixels; filled in.
+    """
+
+    def __init__(self, in_features: int, out_channels: int, shrink: int, tile_size: int) -> None:
+        if tile_size % shrink:
+            raise ValueError(
+                f"tiles of {tile_size} pixels are no multiple of shrink={shrink}; set tiles.size "
+                f"to {max(1, round(tile_size / shrink)) * shrink}, say"
+            )
+        self.shape = (out_channels, tile_size // shrink, tile_size // shrink)
+        super().__init__(in_features, out_channels * (tile_size // shrink) ** 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, F) -> (N, C, tile_size / shrink, tile_size / shrink)."""
+        return super().forward(x).view(-1, *self.shape)

@@ -65,6 +65,20 @@ class Network(Chain):
         """Shape (C, H, W) of a tile."""
         return len(self.bands), self.tile_size, self.tile_size
 
+    @property
+    def band_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (C, 1, 1) that the network's Normalize applies to the bands.
+
+        A network that reconstructs is trained to give (pixels - mean) / deviation. Without a
+        Normalize they are 0 and 1: it gives raw pixels.
+        """
+        bands = len(self.bands)
+        for module in self.modules():
+            if isinstance(module, Normalize):
+                return module.mean[:bands, None, None], module.deviation[:bands, None, None]
+        device = next((parameter.device for parameter in self.parameters()), None)
+        return torch.zeros(bands, 1, 1, device=device), torch.ones(bands, 1, 1, device=device)
+
     def hold(self, layers: Sequence[str]) -> None:
         """Keep the statistics of frozen batch norms, in training too."""
         self.frozen = tuple(layers)
@@ -104,6 +118,11 @@ def build(
     spec = pruned(layers)
     if not spec:
         raise NetworkError("Expected a network of one layer or more, got none; see model.layers.")
+    if task == "classify" and not len(classes):
+        raise NetworkError(
+            "Expected labelled tiles for a network that classifies, got tiles without labels. "
+            "Ingest them with labels (source.labels), or take model=autoencoder."
+        )
     network = Network(spec, bands, classes, tile_size, task)
     outputs = len(classes) if task == "classify" else len(bands)
     builder = Builder(bands, tile_size, *head_of(spec), outputs)

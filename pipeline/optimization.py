@@ -17,7 +17,7 @@ from pipeline.targets import nearest
 from pipeline.types import Classes
 
 if TYPE_CHECKING:
-    from pipeline.schema import LossSection, Optimizer, Schedule
+    from pipeline.schema import Loss, Optimizer, Schedule
 
 
 def optimizer(network: nn.Module, section: Optimizer) -> torch.optim.Optimizer:
@@ -81,9 +81,9 @@ def _cosine(start: float, end: float, share: float) -> float:
 
 
 def class_weights(
-    section: LossSection, classes: Classes, counts: Mapping[str, int]
+    section: Loss, classes: Classes, counts: Mapping[str, int]
 ) -> NDArray[np.float64]:
-    """Weight of each class (K,) in the loss.
+    """Weight of each class (K,) in the loss; a loss that knows no classes weighs all tiles alike.
 
     ``balanced`` weighs a class with n_c of n training tiles by n / (K n_c), so that all classes
     weigh the same in sum and the mean weight of a tile is 1; a class without tiles weighs 0.
@@ -91,6 +91,8 @@ def class_weights(
     Raises:
         ClassError: A weight is given for a class that is not there.
     """
+    if section.name == "squared_error":
+        return np.ones(max(1, len(classes)))
     wanted = section.class_weights
     if wanted == "none":
         return np.ones(len(classes))

@@ -3,6 +3,9 @@
 ``<split>-<shard>.npy`` are (N, H, W, C), channel last, in the source's own number type;
 ``index.parquet`` tells where each tile came from; ``meta.json`` says what holds for all of them.
 Tiles are in split order, so that a split is a contiguous range of the index.
+
+A store without labels has no classes: each of its tiles has the label 0, and is counted under the
+one name "unlabelled".
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from pipeline.types import Bands, Classes
 
 SHARD_BYTES = 512 * 2**20
 FORMAT = 1  # raised when older programs would misread a store
+UNLABELLED = "unlabelled"  # counts the tiles of a store without classes
 INDEX = (
     "id", "split", "shard", "row", "label", "source", "window_row", "window_col", "window_height",
     "window_width", "left", "bottom", "right", "top", "crs", "group", "purity",
@@ -169,15 +173,12 @@ def _with_places(index: pa.Table, rows: dict[str, list[int]]) -> pa.Table:
 
 def count_tiles(index: pa.Table, classes: Classes) -> dict[str, dict[str, int]]:
     """Tiles of each class in each split, from the columns split and label."""
+    names = classes.names or (UNLABELLED,)
     splits = index["split"].cast(pa.string()).to_numpy(zero_copy_only=False)
     labels = index["label"].to_numpy()
     return {
         split: dict(
-            zip(
-                classes,
-                class_counts(labels[splits == split], len(classes)).tolist(),
-                strict=True,
-            )
+            zip(names, class_counts(labels[splits == split], len(names)).tolist(), strict=True)
         )
         for split in SPLITS
     }

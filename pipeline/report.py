@@ -55,6 +55,7 @@ class Subject:
     classes: Classes
     tile_size: int
     parameters: int
+    reconstructs: bool = False  # draws its tile again, and tells no classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,21 +66,26 @@ class Inside:
     filters: Sequence[Picture] = ()
     activations: Sequence[Picture] = ()
     kernels: Sequence[Picture] = ()
+    reconstructions: Sequence[Picture] = ()
 
 
 def write(subject: Subject, inside: Inside, reports: Path, predictions: Path) -> Path:
     """Write the page from the files of both folders."""
     page = reports / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
+    measures = _json(reports / "metrics.json")
+    if measures and ("per_band" in measures) != subject.reconstructs:
+        measures = None  # of a network with another task
+    tells = not subject.reconstructs
     page.write_text(
         render(
             subject=subject,
             inside=inside,
-            measures=_json(reports / "metrics.json"),
-            matrix=_matrix(reports / "confusion.csv", subject.classes),
+            measures=measures,
+            matrix=_matrix(reports / "confusion.csv", subject.classes) if tells else None,
             network=_json(reports / "network" / "network.json"),
             diagram=_inline(reports / "network" / "network.svg"),
-            maps=_maps(predictions),
+            maps=_maps(predictions) if tells else [],
         ),
         encoding="utf-8",
     )

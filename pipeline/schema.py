@@ -53,6 +53,7 @@ class FoldersSource(Section):
     kind: Literal["folders"]
     root: str
     bands: BandsSetting
+    labels: Literal["folder", "none"] = "folder"  # none: unlabelled files, at any depth below root
     classes: list[str] | None = None  # None: every folder, sorted
     pattern: str = "*"  # which files of a class folder
     nodata: float | None = None  # beside the declared one
@@ -68,8 +69,8 @@ class ScenesSource(Section):
     root: str
     bands: BandsSetting
     pattern: str  # which files below root are scenes
-    labels: str  # label raster or polygons, below root; {stem} is the scene's name
-    classes: dict[str, int | str]  # class name -> value in the labels
+    labels: str  # label raster or polygons, below root; {stem} is the scene's name; none: no labels
+    classes: dict[str, int | str] | None = None  # class name -> value in the labels
     ignore: list[int | str] = []  # label values that are not a class and do not count
     attribute: str | None = None  # polygons: the column that holds the class
     tie_break: Literal["largest", "first"] = "largest"  # of the classes over min_purity
@@ -79,6 +80,15 @@ class ScenesSource(Section):
     make: list[str] = []  # stages that make this source
     extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
 
+    @model_validator(mode="after")
+    def _has_classes(self) -> ScenesSource:
+        if self.labels != "none" and not self.classes:
+            raise ValueError(
+                "expected source.classes={name: value, ...} for what source.labels holds, got "
+                "none; or take the tiles without labels, source.labels=none"
+            )
+        return self
+
 
 class SatSource(Section):
     """SAT-6 and SAT-4, as .mat or .csv."""
@@ -87,6 +97,7 @@ class SatSource(Section):
     path: str
     root: str  # what DVC watches: the same path
     bands: list[str]
+    labels: Literal["one_hot", "none"] = "one_hot"  # none: left unread
     classes: list[str] | None = None  # None: the file's own annotations
     make: list[str] = []  # stages that make this source
     extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
@@ -103,6 +114,7 @@ class SplitSection(Section):
     validation: Fraction
     test: Fraction
     block_size: Positive | None = None  # in units of the CRS; None: ten tiles
+    train_per_class: Count | None = None  # training tiles of a class, at most; None: all
     seed: Seed
 
     @model_validator(mode="after")
@@ -205,11 +217,20 @@ Schedule = Annotated[
 
 
 class LossSection(Section):
-    """Cross-entropy, smoothed and weighted."""
+    """Cross-entropy, smoothed and weighted: for networks that classify."""
 
     name: Literal["cross_entropy"]
     label_smoothing: Fraction
     class_weights: Literal["none", "balanced"] | dict[str, NotNegative]
+
+
+class SquaredErrorSection(Section):
+    """Mean squared error of normalized pixels: for networks that reconstruct their tile."""
+
+    name: Literal["squared_error"]
+
+
+Loss = Annotated[LossSection | SquaredErrorSection, Field(discriminator="name")]
 
 
 class TrainSection(Section):
@@ -318,7 +339,7 @@ class Params(Section):
     augment: AugmentSection
     optimizer: Optimizer
     schedule: Schedule
-    loss: LossSection
+    loss: Loss
     train: TrainSection
     trainer: TrainerSection
     engine: EngineSection
@@ -328,3 +349,19 @@ class Params(Section):
     visualize: VisualizeSection
     predict: PredictSection
     export: ExportSection
+
+    @model_validator(mode="after")
+    def _task_fits(self) -> Params:
+        """A loss and a measure that the network's task has."""
+        wanted = "cross_entropy" if self.model.task == "classify" else "squared_error"
+        if self.loss.name != wanted:
+            raise ValueError(
+                f"expected loss={wanted} for a network that is to {self.model.task} "
+                f"(model.task), got loss={self.loss.name}"
+            )
+        if self.model.task == "reconstruct" and self.train.monitor != "loss":
+            raise ValueError(
+                "expected train.monitor=loss for a network that is to reconstruct (model.task), "
+                f"which has no classes to count, got train.monitor={self.train.monitor}"
+            )
+        return self

@@ -112,6 +112,21 @@ def official(
     return split
 
 
+def beyond(split: Codes, labels: Codes, most: int, seed: int) -> NDArray[np.bool_]:
+    """Which training tiles (N,) are too many, where a class is to have ``most`` of them.
+
+    The seed chooses; of the same seed, a smaller number gives a part of what a larger one gives.
+    """
+    train = np.flatnonzero(split == 0)
+    shuffled = train[np.random.default_rng(seed).permutation(len(train))]
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    ordered = labels[order]
+    rank = np.arange(len(order)) - np.searchsorted(ordered, ordered)
+    found = np.zeros(len(split), bool)
+    found[order[rank >= most]] = True
+    return found
+
+
 def blocks(
     x: NDArray[np.float64], y: NDArray[np.float64], frame: Codes, size: NDArray[np.float64]
 ) -> NDArray[np.int64]:

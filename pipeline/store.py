@@ -15,11 +15,19 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipeline.errors import StoreError
-from pipeline.packing import FORMAT, INDEX, StoreWriter, count_tiles, shard_name, tile_shape
+from pipeline.packing import (
+    FORMAT,
+    INDEX,
+    UNLABELLED,
+    StoreWriter,
+    count_tiles,
+    shard_name,
+    tile_shape,
+)
 from pipeline.split import SPLITS
 from pipeline.types import Bands, Bounds, Classes, Tile, Window
 
-__all__ = ["INDEX", "ROOT", "Store", "StoreWriter", "count_tiles"]
+__all__ = ["INDEX", "ROOT", "UNLABELLED", "Store", "StoreWriter", "count_tiles"]
 
 ROOT = Path("data/tiles")
 
@@ -30,7 +38,7 @@ class Store:
 
     root: Path
     bands: Bands
-    classes: Classes
+    classes: Classes  # none where the tiles have no labels
     tile_size: int
     dtype: np.dtype[Any]
     mean: NDArray[np.float64]  # (C,), of the training split, as is std
@@ -93,6 +101,12 @@ class Store:
         """Labels (N,) of a split."""
         rows = self.split_range(split)
         return self.index["label"].to_numpy(np.int64)[rows.start : rows.stop].copy()
+
+    def names(self, split: str) -> list[str]:
+        """Class (N,) of each tile of a split by name; empty where there are no labels."""
+        if not len(self.classes):
+            return [""] * self.count(split)
+        return [self.classes.names[label] for label in self.labels(split)]
 
     def shards(self, split: str) -> list[np.memmap[Any, Any]]:
         """Memory-mapped pixels (n, H, W, C) of a split, shard by shard."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from pipeline import bundle as bundles
 from pipeline import console
 from pipeline.bundle import Bundle
 from pipeline.errors import BundleError, StoreError
+from pipeline.reconstruction import Errors
 from pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -45,9 +47,10 @@ class Trained:
         store, bundle = self.store, self.bundle
         pairs = {
             "bands": (", ".join(bundle.bands), ", ".join(store.bands)),
-            "classes": (", ".join(bundle.classes), ", ".join(store.classes)),
             "tile size": (f"{bundle.tile_size} pixels", f"{store.tile_size} pixels"),
         }
+        if not bundle.reconstructs:  # one that does takes tiles of any class, or of none
+            pairs["classes"] = (", ".join(bundle.classes), ", ".join(store.classes))
         for what, (expected, got) in pairs.items():
             if expected != got:
                 raise BundleError(
@@ -67,26 +70,49 @@ class Trained:
             StoreError: The split is empty.
             BundleError: The network gives numbers that are not finite.
         """
-        if not self.store.count(split):
-            raise StoreError(f"Expected tiles in the {split} split, got none. See split.{split}.")
-        starts = range(0, self.store.count(split), batch_size)
-        parts = [
-            self.bundle.probabilities(
-                self.store.pixels(split, slice(start, start + batch_size)), batch_size=batch_size
-            )
-            for start in console.progress(starts, total=len(starts), what=f"batches of {split}")
-        ]
-        probabilities = np.concatenate(parts)
+        probabilities = np.concatenate(
+            [
+                self.bundle.probabilities(pixels, batch_size=batch_size)
+                for pixels in self._batches(split, batch_size)
+            ]
+        )
         check_finite(probabilities)
         return probabilities
 
+    def errors(self, split: str, batch_size: int) -> Errors:
+        """Errors of the reconstructions of a split's tiles, in its order.
 
-def check_finite(probabilities: NDArray[np.float32]) -> None:
+        Raises:
+            StoreError: The split is empty.
+            BundleError: The network gives numbers that are not finite.
+        """
+        errors = Errors.of(
+            (pixels, self.bundle.reconstructions(pixels, batch_size=batch_size))
+            for pixels in self._batches(split, batch_size)
+        )
+        check_finite(errors.squared, "reconstructions")
+        return errors
+
+    @property
+    def deviation(self) -> NDArray[np.float64]:
+        """Deviation (C,) by which the network normalizes each band."""
+        _, deviation = self.bundle.network.band_statistics
+        return deviation.flatten().cpu().numpy().astype(np.float64)
+
+    def _batches(self, split: str, batch_size: int) -> Iterator[NDArray[Any]]:
+        if not self.store.count(split):
+            raise StoreError(f"Expected tiles in the {split} split, got none. See split.{split}.")
+        starts = range(0, self.store.count(split), batch_size)
+        for start in console.progress(starts, total=len(starts), what=f"batches of {split}"):
+            yield self.store.pixels(split, slice(start, start + batch_size))
+
+
+def check_finite(numbers: NDArray[Any], what: str = "probabilities") -> None:
     """Refuse what a network that diverged puts out: its largest output would mean nothing."""
-    if bad := int((~np.isfinite(probabilities).all(axis=1)).sum()):
+    if bad := int((~np.isfinite(numbers).all(axis=1)).sum()):
         raise BundleError(
-            f"Expected probabilities, got {bad} of {len(probabilities)} tiles without: the network "
-            "diverged in training, or the pixels are not finite. Train with a lower optimizer.lr."
+            f"Expected {what}, got {bad} of {len(numbers)} tiles without: the network diverged in "
+            "training, or the pixels are not finite. Train with a lower optimizer.lr."
         )
 
 

@@ -82,12 +82,15 @@ class Bands:
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """The classes, by name, in the order of the network's outputs, each with its one colour."""
+    """The classes, by name, in the order of the network's outputs, each with its one colour.
+
+    Tiles without labels have none.
+    """
 
     names: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if len(self.names) < 2:
+        if len(self.names) == 1:
             raise ClassError(f"Expected two classes or more, got {list(self.names)}.")
         if repeated := _repeated(self.names):
             raise ClassError(f"Expected class names that differ, got {', '.join(repeated)} twice.")

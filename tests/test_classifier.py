@@ -14,7 +14,8 @@ from pipeline.errors import TrainingError
 from pipeline.network import build
 from pipeline.schema import AdamOptimizer, ConstantSchedule, LossSection, StepSchedule
 from pipeline.selection import freeze
-from pipeline.tasks.classifier import Average, Classifier, Sums
+from pipeline.tasks.classifier import Classifier, Counts
+from pipeline.tasks.learner import Average
 from pipeline.tasks.trainer import quiet
 from tests import little
 
@@ -81,11 +82,12 @@ def test_sums_are_exact_over_any_slicing() -> None:
     logits = torch.randn(20, 3, generator=random)
     labels = torch.randint(3, (20,), generator=random)
     weights = torch.tensor([1.0, 2.0, 0.5])
-    sums = Sums(3, torch.device("cpu"))
+    sums = Counts(3, torch.device("cpu"))
     for rows in (slice(0, 3), slice(3, 4), slice(4, 20)):
         loss = nn.functional.cross_entropy(logits[rows], labels[rows], weight=weights)
         sums.add(loss, weights[labels[rows]].sum(), logits[rows], labels[rows])
-    mean, counts = sums.reduce(fit(classifier()))
+    trainer = fit(classifier())
+    mean, counts = sums.mean(trainer), sums.confusion(trainer)
     whole = nn.functional.cross_entropy(logits, labels, weight=weights)
     assert mean == pytest.approx(whole.item(), rel=1e-6)
     assert counts.sum() == 20

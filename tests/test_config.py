@@ -15,6 +15,7 @@ NEEDS = {
     ("source", "folders"): ["source.root=/data"],
     ("source", "scenes"): ["source.root=/data", "source.classes={water: 1, land: 2}"],
     ("source", "sat"): ["source.path=sat-6-full.mat"],
+    ("loss", "squared_error"): ["model=autoencoder"],
 }
 OPTIONS = [(group, option) for group in groups() for option in options_of(group)]
 

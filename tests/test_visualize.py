@@ -211,3 +211,44 @@ def test_network_without_a_convolution_still_gets_a_page(
     assert [path.name for path in Path("reports/visualize").iterdir()] == ["kernels.png"]
     with pytest.raises(NetworkError, match="none in this network"):
         _run(layer="head")
+
+
+@pytest.mark.parametrize("names", [("building", "trees", "water"), ()])
+def test_the_page_of_an_autoencoder_shows_tiles_drawn_again_and_no_classes(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.types import Classes
+
+    store, bundle = little.drawing_project(tmp_path, Classes(names))
+    monkeypatch.chdir(tmp_path)
+    assert "Not measured yet" in _run()
+    evaluate.run(EvaluateSection(split="test", batch_size=8), little.ENGINE, little.UNTRACKED)
+    Path("predictions").mkdir()
+    figure = Path("reports/figures/errors.png").read_bytes()
+    Path("predictions/map.png").write_bytes(figure)  # of a classifier before it
+    html = _run()
+    page = _parsed(html)
+    assert page.open == []
+    assert page.out == []
+    assert "draws its input again" in html
+    for heading in ("Band by band", "Tiles drawn again", "Filters of <code>encoder.conv1</code>"):
+        assert heading in html
+    for heading in ("What is taken for what", "Class by class", "Class maps", "Not measured"):
+        assert heading not in html
+    held = np.load("reports/visualize/reconstructions.npz")
+    drawn = bundle.reconstructions(store.pixels("test", held["rows"]), batch_size=6)
+    np.testing.assert_allclose(held["pixels"], drawn, rtol=1e-4, atol=1e-3)
+    apart = (drawn - store.pixels("test", held["rows"]).astype(float)) / store.std
+    errors = np.square(apart).mean((1, 2, 3))
+    assert (np.diff(errors) >= 0).all()
+    assert page.images == 2 + 6 + 1 + 1  # filters, activations, kernels, reconstructions
+
+
+def test_measures_of_another_task_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little.drawing_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("reports").mkdir()
+    Path("reports/metrics.json").write_text('{"accuracy": 1.0, "per_class": {}}')
+    assert "Not measured yet" in _run(tiles=[0])

@@ -174,3 +174,18 @@ def test_queued_experiments_land_in_the_same_store_under_dvc_s_names(
              for rev in rev["revs"] if rev.get("name")}  # fmt: skip
     assert len(names) == 2
     assert set(clone.runs()) - before == names
+
+
+def test_an_autoencoder_passes_from_tiles_without_labels_to_its_export(
+    clone: Clone, first: str
+) -> None:
+    changes = [*QUICK, "model=autoencoder", "source.labels=none", "tracking=none"]
+    clone.run("python", "-m", "pipeline", "compose", *changes)
+    stages = set(yaml.safe_load((clone.place / "dvc.yaml").read_text())["stages"])
+    assert clone.ran(clone.run("dvc", "repro")) == stages - {"source", "predict"}
+    metrics = json.loads((clone.place / "reports/metrics.json").read_text())
+    assert set(metrics["per_band"]) == {"red", "green", "blue", "nir"}
+    counts = json.loads((clone.place / "reports/ingest.json").read_text())["counts"]
+    assert counts["test"] == {"unlabelled": metrics["n"]}
+    assert "reconstruction" in (clone.place / "models/export/model.md").read_text()
+    clone.run("dvc", "plots", "show", "--out", "dvc_plots")

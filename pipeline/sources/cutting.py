@@ -183,7 +183,7 @@ def corners(
 
 @dataclass(frozen=True)
 class OneLabel:
-    """The whole file shows one class, as in a class folder."""
+    """The whole file shows one class, as in a class folder, or has no labels: 0 then."""
 
     label: int
     min_purity: float = 0.0

@@ -1,4 +1,7 @@
-"""Rasters in class folders: ``root/<class>/*.tif``; a file is a group and is cut into windows."""
+"""Rasters in class folders: ``root/<class>/*.tif``; a file is a group and is cut into windows.
+
+Without labels folders mean nothing: every file below root is taken.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,13 @@ SIDECARS = {
 def plan(source: FoldersSource, tiles: TilesSection) -> Plan:
     """List the files of each class and look at the first of them."""
     root = Path(source.root)
-    classes = _classes(root, source.classes)
-    found = [(path, label) for label, name in enumerate(classes) for path in _files(source, name)]
+    if source.labels == "none":
+        classes = Classes(())
+        found = [(path, 0) for path in _all_files(root, source.pattern)]
+    else:
+        classes = _classes(root, source.classes)
+        labels = enumerate(classes)
+        found = [(path, label) for label, name in labels for path in _files(source, name)]
     names = [path.relative_to(root).as_posix() for path, _ in found]
     reading = Reading(source.bands, source.nodata, source.alpha_mask)
     with opened(found[0][0], names[0]) as dataset:
@@ -74,14 +82,25 @@ def _classes(root: Path, wanted: list[str] | None) -> Classes:
 
 def _files(source: FoldersSource, name: str) -> list[Path]:
     folder = Path(source.root) / name
-    files = sorted(
-        path
-        for path in folder.glob(source.pattern)
-        if path.is_file() and path.suffix.lower() not in SIDECARS and not path.name.startswith(".")
-    )
+    files = sorted(path for path in folder.glob(source.pattern) if _is_raster(path, folder))
     if not files:
         raise SourceError(
             f"Expected rasters in the class folder {folder}, got no file that fits "
             f"{source.pattern!r}. Set source.pattern, or name the classes in source.classes."
         )
     return files
+
+
+def _all_files(root: Path, pattern: str) -> list[Path]:
+    files = sorted(path for path in root.rglob(pattern) if _is_raster(path, root))
+    if not files:
+        raise SourceError(
+            f"Expected rasters below {root}, got no file that fits {pattern!r}. Set source.root or "
+            "source.pattern."
+        )
+    return files
+
+
+def _is_raster(path: Path, root: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
+    return path.is_file() and not hidden and path.suffix.lower() not in SIDECARS

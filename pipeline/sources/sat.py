@@ -32,8 +32,10 @@ def plan(source: SatSource, tiles: TilesSection) -> Plan:
         )
     bands = Bands(tuple(source.bands))
     look = sat_csv.look if path.is_dir() else sat_mat.look
-    parts, annotations = look(path, len(bands), tiles.size)
-    classes = _classes(source.classes or annotations, parts[0].classes, path)
+    labelled = source.labels != "none"
+    parts, annotations = look(path, len(bands), tiles.size, labelled)
+    names = source.classes or annotations
+    classes = _classes(names, parts[0].classes, path) if labelled else Classes(())
     return Plan(
         kind="sat",
         bands=bands,

@@ -22,7 +22,7 @@ class CsvPart:
     """A file of pixels, channel last, and a file of one-hot labels."""
 
     pixels: str
-    labels: str
+    labels: str | None  # None: not to be read
     split: str
     size: int
     bands: int
@@ -31,6 +31,9 @@ class CsvPart:
 
     def read(self) -> Iterator[TileBatch]:
         """Stream the pixels; the labels are small and read whole."""
+        if self.labels is None:
+            yield from self._read_unlabelled()
+            return
         name = Path(self.labels).name
         rows = list(_numbers(self.labels, self.classes))
         labels = from_one_hot(np.concatenate(rows), name) if rows else np.empty(0, np.int64)
@@ -50,12 +53,23 @@ class CsvPart:
             f"number of tiles in {Path(self.pixels).name}."
         )
 
+    def _read_unlabelled(self) -> Iterator[TileBatch]:
+        start = 0
+        for values in _numbers(self.pixels, self.size * self.size * self.bands):
+            tiles = values.reshape(-1, self.size, self.size, self.bands)
+            none = np.zeros(len(tiles), np.int64)
+            yield batch(tiles, none, self.split, Path(self.pixels).name, start)
+            start += len(tiles)
 
-def look(path: Path, bands: int, size: int) -> tuple[list[CsvPart], list[str] | None]:
+
+def look(
+    path: Path, bands: int, size: int, labelled: bool = True
+) -> tuple[list[CsvPart], list[str] | None]:
     """Find the files in a folder, and check the length of their first lines."""
     parts = []
     for split in ("train", "test"):
-        pixels, labels = _one(path, f"X_{split}_sat*.csv"), _one(path, f"y_{split}_sat*.csv")
+        pixels = _one(path, f"X_{split}_sat*.csv")
+        labels = _one(path, f"y_{split}_sat*.csv") if labelled else None
         width = len(_first_line(pixels))
         if width != size * size * bands:
             raise SourceError(
@@ -63,9 +77,10 @@ def look(path: Path, bands: int, size: int) -> tuple[list[CsvPart], list[str] | 
                 f"{width} in {pixels}. Set tiles.size and source.bands."
             )
         cost = pixels.stat().st_size
-        classes = len(_first_line(labels))
-        parts.append(CsvPart(str(pixels), str(labels), split, size, bands, classes, cost))
-    notes = sorted(path.glob("sat*annotations.csv"))
+        classes = len(_first_line(labels)) if labels else 0
+        named = str(labels) if labels else None
+        parts.append(CsvPart(str(pixels), named, split, size, bands, classes, cost))
+    notes = sorted(path.glob("sat*annotations.csv")) if labelled else []
     return parts, _annotations(notes[0]) if notes else None
 
 

@@ -24,7 +24,7 @@ class MatPart:
 
     path: str
     pixels: str
-    labels: str
+    labels: str | None  # None: not to be read
     split: str
     classes: int
     cost: int
@@ -32,42 +32,52 @@ class MatPart:
     def read(self) -> Iterator[TileBatch]:
         """Hold one variable of pixels whole, as the file does, and hand it over in batches."""
         path = Path(self.path)
-        what = f"{self.labels} of {path.name}"
-        rows = np.asarray(load(path, self.labels))
-        labels = from_one_hot(rows if self.split == "tile" else rows.T, what)
         pixels = load(path, self.pixels)
         if self.split != "tile":
             pixels = pixels.transpose(3, 0, 1, 2)
+        labels = self._labels(path, len(pixels))
         step = max(1, BATCH_BYTES // int(np.prod(pixels.shape[1:])))
         for start in range(0, len(pixels), step):
             chunk = np.ascontiguousarray(pixels[start : start + step])
             chunk = to_bytes(chunk, f"{self.pixels} of {path.name}")
             yield batch(chunk, labels[start : start + step], self.split, path.name, start)
 
+    def _labels(self, path: Path, tiles: int) -> NDArray[np.int64]:
+        if self.labels is None:
+            return np.zeros(tiles, np.int64)
+        rows = np.asarray(load(path, self.labels))
+        what = f"{self.labels} of {path.name}"
+        return from_one_hot(rows if self.split == "tile" else rows.T, what)
 
-def look(path: Path, bands: int, size: int) -> tuple[list[MatPart], list[str] | None]:
+
+def look(
+    path: Path, bands: int, size: int, labelled: bool = True
+) -> tuple[list[MatPart], list[str] | None]:
     """Check the shapes of a file's variables; its parts, and its class names if it has any."""
     shapes = _shapes(path)
     parts = []
     for pixels, labels, split in PARTS:
-        if pixels in shapes and labels in shapes:
+        if pixels in shapes and (labels in shapes or not labelled):
             what = f"{pixels} of {path.name}"
             tiles, shape = _tiles_first(shapes[pixels], split, what)
             check_shape(shape, bands, size, what)
+            cost = tiles * int(np.prod(shape))
+            if not labelled:
+                parts.append(MatPart(str(path), pixels, None, split, 0, cost))
+                continue
             count, classes = _tiles_first(shapes[labels], split, f"{labels} of {path.name}")
             if count != tiles:
                 raise SourceError(
                     f"Expected a label for each tile, got {count} labels in {labels} and {tiles} "
                     f"tiles in {pixels} of {path.name}."
                 )
-            cost = tiles * int(np.prod(shape))
             parts.append(MatPart(str(path), pixels, labels, split, classes[0], cost))
     if not parts:
         raise SourceError(
             "Expected the variables train_x, train_y, test_x and test_y, or image and label, got "
             f"{', '.join(shapes) or 'none'} in {path}."
         )
-    return parts, _annotations(path) if "annotations" in shapes else None
+    return parts, _annotations(path) if labelled and "annotations" in shapes else None
 
 
 def _tiles_first(shape: tuple[int, ...], split: str, what: str) -> tuple[int, tuple[int, ...]]:

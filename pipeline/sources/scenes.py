@@ -1,4 +1,4 @@
-"""Scenes with a label raster or with polygons; a scene is a group, cut into tiles in slabs."""
+"""Scenes with a label raster, with polygons or unlabelled; a scene is a group, cut in slabs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import ClassError, ConfigError, SourceError
 from pipeline.sources.batch import Plan
-from pipeline.sources.cutting import Labels, Piece, RasterTask, stems
+from pipeline.sources.cutting import Labels, OneLabel, Piece, RasterTask, stems
 from pipeline.sources.label_raster import LabelRaster, whole_numbers
 from pipeline.sources.polygons import SUFFIXES, Polygons
 from pipeline.sources.raster import Raster, Reading, band_type, facts, find_bands, opened
@@ -38,18 +38,23 @@ def plan(source: ScenesSource, tiles: TilesSection) -> Plan:
             kind = band_type(dataset, find_bands(dataset, source.bands, name), name)
             scene = facts(dataset, str(path), name)
         dtype = dtype or kind
-        labels = _labels(source, label_path, _name(label_path, root))
+        labels = _labels(source, label_path, root)
         for rows in _slabs(scene, Grid(scene.height, scene.width, tiles.size, stride)):
             cost = max(len(rows), 1) * stride * scene.line_bytes
             piece = Piece(scene.path, name, stem, labels, cost, rows)
             tasks.append(RasterTask((piece,), reading, dtype.name, tiles.size, stride))
     assert dtype is not None  # there is a scene, or _pairs raised
-    classes = Classes(tuple(source.classes))
+    classes = Classes(tuple(_values(source)))
     return Plan("scenes", Bands(reading.names), classes, dtype, tasks, names)
 
 
+def _values(source: ScenesSource) -> dict[str, int | str]:
+    """Value of each class in the labels; of unlabelled scenes none."""
+    return {} if source.labels == "none" else source.classes or {}
+
+
 def _refuse_shared_values(source: ScenesSource) -> None:
-    pairs = [(name, value) for name, value in source.classes.items()]
+    pairs = list(_values(source).items())
     pairs += [("source.ignore", value) for value in source.ignore]
     for place, (name, value) in enumerate(pairs):
         for other, same in pairs[:place]:
@@ -60,24 +65,25 @@ def _refuse_shared_values(source: ScenesSource) -> None:
                 )
 
 
-def _pairs(root: Path, source: ScenesSource) -> list[tuple[Path, Path]]:
+def _pairs(root: Path, source: ScenesSource) -> list[tuple[Path, Path | None]]:
     """Scenes and their labels; a file that labels another scene is none itself."""
     if not root.is_dir():
         raise SourceError(f"Expected a folder of scenes, got none at {root}. Set source.root.")
     found = sorted(path for path in root.glob(source.pattern) if path.is_file())
-    labels = {path: _label_path(path, root, source) for path in found}
+    labelled = found if source.labels != "none" else []
+    labels = {path: _label_path(path, root, source) for path in labelled}
     scenes = [path for path in found if path not in set(labels.values())]
     if not scenes:
         raise SourceError(
             f"Expected scenes in {root}, got no file that fits {source.pattern!r}. "
             "Set source.pattern."
         )
-    if lacking := [path for path in scenes if not labels[path].is_file()]:
+    if lacking := [path for path in scenes if path in labels and not labels[path].is_file()]:
         raise SourceError(
             f"Expected labels for {lacking[0].name} at {labels[lacking[0]]}, got no file there. "
             "Set source.labels, where {stem} stands for the scene's name without its suffix."
         )
-    return [(path, labels[path]) for path in scenes]
+    return [(path, labels.get(path)) for path in scenes]
 
 
 def _name(path: Path, root: Path) -> str:
@@ -89,8 +95,10 @@ def _label_path(scene: Path, root: Path, source: ScenesSource) -> Path:
     return root / source.labels.replace("{stem}", scene.stem)
 
 
-def _labels(source: ScenesSource, path: Path, name: str) -> Labels:
-    values = tuple(source.classes.values())
+def _labels(source: ScenesSource, path: Path | None, root: Path) -> Labels:
+    if path is None:
+        return OneLabel(0)
+    name, values = _name(path, root), tuple(_values(source).values())
     ignore = tuple(source.ignore)
     if path.suffix.lower() not in SUFFIXES:
         return LabelRaster(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import console, metrics
+from pipeline import console, metrics, reconstruction
 from pipeline.metrics import Counts
 from pipeline.trained import Trained
 from pipeline.types import Classes
@@ -20,30 +21,58 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from pipeline.schema import EngineSection, EvaluateSection, TrackingSection
+    from pipeline.store import Store
 
 REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
 CONFUSION = REPORTS / "confusion.csv"
 PREDICTIONS = REPORTS / "predictions.csv"
 FIGURES = REPORTS / "figures"
+SHOWN = 8  # tiles of the figure of reconstructions
 
 
 def run(evaluate: EvaluateSection, engine: EngineSection, tracking: TrackingSection) -> None:
-    """Write the measures, the confusion matrix and every tile's prediction."""
+    """Write the measures, and what was found of every tile."""
     trained = Trained.open(engine)
+    shutil.rmtree(FIGURES, ignore_errors=True)  # of a network with another task
+    task = reconstruct if trained.bundle.reconstructs else classify
+    summary = task(trained, evaluate)
+    record(summary, evaluate.split, trained, tracking)
+
+
+def classify(trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
+    """Measures, confusion matrix and every tile's prediction."""
     store, classes = trained.store, trained.store.classes
     actual = store.labels(evaluate.split)
     probabilities = trained.probabilities(evaluate.split, evaluate.batch_size)
     counts = metrics.confusion(actual, probabilities.argmax(axis=1), len(classes))
     summary = measures(counts, probabilities, actual, classes)
-    rows = store.split_range(evaluate.split)
-    ids = store.index["id"].iloc[rows.start : rows.stop].tolist()
     write_metrics(summary)
     write_confusion(counts, classes)
-    write_predictions(ids, actual, probabilities, classes)
+    write_predictions(_ids(store, evaluate.split), actual, probabilities, classes)
     draw(counts, classes, evaluate.split)
     report(summary, counts, classes)
-    record(summary, evaluate.split, trained, tracking)
+    return summary
+
+
+def reconstruct(trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
+    """Measures and every tile's error; of the confusion matrix there is the header alone."""
+    store, split = trained.store, evaluate.split
+    errors = trained.errors(split, evaluate.batch_size)
+    summary = reconstruction.summarize(errors, trained.deviation, store.bands)
+    of_tiles = errors.of_tiles(trained.deviation)
+    write_metrics(summary)
+    write_confusion(np.zeros((0, 0), np.int64), store.classes)
+    write_errors(_ids(store, split), store.names(split), of_tiles)
+    draw_reconstructions(trained, split, of_tiles)
+    report_reconstruction(summary)
+    return summary
+
+
+def _ids(store: Store, split: str) -> list[str]:
+    rows = store.split_range(split)
+    ids: list[str] = store.index["id"].iloc[rows.start : rows.stop].tolist()
+    return ids
 
 
 def measures(
@@ -92,6 +121,17 @@ def write_predictions(
         writer.writerows((tile, true, found, f"{share:.6f}") for tile, true, found, share in rows)
 
 
+def write_errors(
+    ids: list[str], names: list[str], errors: NDArray[np.float64], path: Path = PREDICTIONS
+) -> None:
+    """A row a tile: its class, if it has one, and the error of its normalized pixels."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("tile_id", "actual", "mse"))
+        rows = zip(ids, names, errors.tolist(), strict=True)
+        writer.writerows((tile, name, f"{error:.6f}") for tile, name, error in rows)
+
+
 def draw(counts: Counts, classes: Classes, split: str, folder: Path = FIGURES) -> None:
     """Write the confusion matrix and the bars of each class."""
     from pipeline.figures import canvas, measures
@@ -102,6 +142,45 @@ def draw(counts: Counts, classes: Classes, split: str, folder: Path = FIGURES) -
     )
     canvas.save(
         measures.per_class(counts, classes, f"Each class, {tiles}"), folder / "per_class.png"
+    )
+
+
+def draw_reconstructions(
+    trained: Trained, split: str, errors: NDArray[np.float64], folder: Path = FIGURES
+) -> None:
+    """Write tiles from the best drawn to the worst, and the errors of all."""
+    from pipeline.figures import canvas, reconstructions
+
+    rows = reconstruction.spread(errors, SHOWN)
+    pixels = trained.store.pixels(split, np.array(rows))
+    figure = reconstructions.pairs(
+        pixels,
+        trained.bundle.reconstructions(pixels, batch_size=len(pixels)),
+        [f"{trained.store.names(split)[row]}\n{errors[row]:.3g}".strip() for row in rows],
+        trained.store.bands,
+        trained.deviation,
+        f"From the best drawn to the worst of {len(errors):,} {split} tiles",
+    )
+    canvas.save(figure, folder / "reconstructions.png")
+    title = f"Errors of {len(errors):,} {split} tiles"
+    canvas.save(reconstructions.histogram(errors, title), folder / "errors.png")
+
+
+def report_reconstruction(summary: dict[str, Any]) -> None:
+    """Print the measures, band by band."""
+    from rich.table import Table
+
+    out = Table("band")
+    keys = ("mse", "rmse", "r2", "psnr")
+    for key in keys:
+        out.add_column(key, justify="right")
+    for name, values in summary["per_band"].items():
+        out.add_row(name, *(_shown(values[key]) for key in keys))
+    console.table(out)
+    console.say(
+        f"Mean squared error {_shown(summary['mse'])} of normalized pixels on {summary['n']:,} "
+        f"tiles, share of variance drawn again {_shown(summary['r2'])}, peak signal-to-noise ratio "
+        f"{_shown(summary['psnr'])} dB."
     )
 
 
@@ -153,10 +232,13 @@ def record(
 
 
 def flat(summary: dict[str, Any], split: str) -> dict[str, float]:
-    """Numbers by names such as ``test_accuracy`` and ``test_recall/water``, none undefined."""
+    """Numbers by names such as ``test_accuracy``, ``test_recall/water``, ``test_rmse/nir``.
+
+    What is undefined is left out.
+    """
     values: dict[str, float | None] = {}
     for key, value in summary.items():
-        if key == "per_class":
+        if isinstance(value, dict):  # per_class, per_band
             for name, row in value.items():
                 safe = re.sub(r"[^\w./ -]", "_", name)  # what MLflow takes in a name
                 values |= {f"{split}_{measure}/{safe}": v for measure, v in row.items()}

@@ -43,7 +43,10 @@ def run(export: ExportSection) -> None:
 
 
 def to_onnx(network: Network, path: Path) -> None:
-    """Write an ONNX file: ``pixels`` (N, C, H, W) float32 raw values -> ``logits`` (N, K)."""
+    """Write an ONNX file: ``pixels`` (N, C, H, W) float32 raw values -> ``logits`` (N, K).
+
+    Of a network that reconstructs the output is ``reconstruction`` (N, C, H, W), normalized.
+    """
     size = network.tile_size
     # Two tiles: the exporter takes a dimension of 1 for a constant.
     sample = torch.zeros(2, len(network.bands), size, size)
@@ -55,7 +58,7 @@ def to_onnx(network: Network, path: Path) -> None:
             network.eval(),
             (sample,),
             input_names=["pixels"],
-            output_names=["logits"],
+            output_names=[output_of(network)],
             dynamic_shapes=({0: torch.export.Dim("tiles")},),
             opset_version=OPSET,
             dynamo=True,
@@ -64,6 +67,11 @@ def to_onnx(network: Network, path: Path) -> None:
     assert program is not None, "the exporter gives None only for its old path"
     program.save(str(path))
     _forget_where(path)
+
+
+def output_of(network: Network) -> str:
+    """Name of the output in the ONNX file."""
+    return "logits" if network.task == "classify" else "reconstruction"
 
 
 def _forget_where(path: Path) -> None:
@@ -90,14 +98,12 @@ def card(bundle: Bundle, measures: dict[str, Any] | None, *, onnx: bool) -> str:
     lines = [
         f"# {model.get('name', 'network')}",
         "",
-        f"Tells the land cover of a tile of {size} x {size} pixels. {parameters:,} parameters, "
-        f"weights `{bundle.digest[:12]}`.",
+        f"{_purpose(bundle)} {parameters:,} parameters, weights `{bundle.digest[:12]}`.",
         "",
         f"- Bands, in this order: {', '.join(bundle.bands)}",
-        f"- Classes, in the order of the outputs: {', '.join(bundle.classes)}",
         f"- Input: raw pixel values as float32, (N, C, H, W) = N x {shape}; the first layer "
         "normalizes them",
-        "- Output: logits (N, classes); their softmax gives probabilities",
+        *_outputs(bundle),
         f"- Trained on the tiles with the digest `{bundle.data_digest[:12]}`",
         f"- Written with {', '.join(f'{k} {v}' for k, v in bundle.versions.items())}",
         "",
@@ -107,13 +113,40 @@ def card(bundle: Bundle, measures: dict[str, Any] | None, *, onnx: bool) -> str:
         f"- `{bundles.WEIGHTS}`, `{bundles.FACTS}`: the bundle, for `pipeline.bundle.load`",
     ]
     if onnx:
-        lines.append(f"- `{ONNX}`: input `pixels`, output `logits`, any number of tiles")
+        output = output_of(bundle.network)
+        lines.append(f"- `{ONNX}`: input `pixels`, output `{output}`, any number of tiles")
     return "\n".join(lines) + "\n"
+
+
+def _purpose(bundle: Bundle) -> str:
+    size = f"{bundle.tile_size} x {bundle.tile_size} pixels"
+    if bundle.reconstructs:
+        return f"Draws a tile of {size} again, from what its narrowest layer keeps."
+    return f"Tells the land cover of a tile of {size}."
+
+
+def _outputs(bundle: Bundle) -> list[str]:
+    if not bundle.reconstructs:
+        return [
+            f"- Classes, in the order of the outputs: {', '.join(bundle.classes)}",
+            "- Output: logits (N, classes); their softmax gives probabilities",
+        ]
+    mean, deviation = (part.flatten().tolist() for part in bundle.network.band_statistics)
+    scales = ", ".join(
+        f"{band} {b:.6g} and {a:.6g}"
+        for band, a, b in zip(bundle.bands, mean, deviation, strict=True)
+    )
+    return [
+        "- Output: normalized pixels, of the shape of the input; times the band's deviation, plus "
+        f"its mean, they are raw values: {scales}"
+    ]
 
 
 def _measured(measures: dict[str, Any] | None) -> list[str]:
     if measures is None:
         return ["## Measures", "", "Not measured yet.", ""]
+    if "per_band" in measures:
+        return _reconstructed(measures)
     low, high = measures["accuracy_ci95"]
     lines = [
         "## Measures",
@@ -128,6 +161,23 @@ def _measured(measures: dict[str, Any] | None) -> list[str]:
     for name, row in measures["per_class"].items():
         cells = [_number(row[key]) for key in ("recall", "precision", "f1")]
         lines.append(f"| {name} | {' | '.join(cells)} | {row['support']:,} |")
+    return [*lines, ""]
+
+
+def _reconstructed(measures: dict[str, Any]) -> list[str]:
+    keys = ("mse", "rmse", "r2", "psnr")
+    lines = [
+        "## Measures",
+        "",
+        f"On {measures['n']:,} tiles: mean squared error {_number(measures['mse'])} of normalized "
+        f"pixels, share of variance drawn again {_number(measures['r2'])}, peak signal-to-noise "
+        f"ratio {_number(measures['psnr'])} dB.",
+        "",
+        "| band | mse | rmse, raw | r2 | psnr, dB |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in measures["per_band"].items():
+        lines.append(f"| {name} | {' | '.join(_number(row[key]) for key in keys)} |")
     return [*lines, ""]
 
 

@@ -14,14 +14,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipeline import console
-from pipeline.divide import STRADDLING, Division, divide
+from pipeline.divide import Division, divide
 from pipeline.errors import SourceError
 from pipeline.sources.batch import FACTS, Plan
 from pipeline.sources.opening import look
 from pipeline.sources.pool import Part, read_all
 from pipeline.split import DROPPED, SPLITS
 from pipeline.stats import mean_and_deviation
-from pipeline.store import ROOT, StoreWriter, count_tiles
+from pipeline.store import ROOT, UNLABELLED, StoreWriter, count_tiles
 
 if TYPE_CHECKING:
     from pipeline.schema import EngineSection, Source, SplitSection, TilesSection
@@ -50,7 +50,7 @@ def run(source: Source, tiles: TilesSection, split: SplitSection, engine: Engine
                 "split.method=random puts neighbouring tiles of a scene into different splits, "
                 "which makes the test look better than it is; block and scene do not."
             )
-        dropped += Counter({STRADDLING: int((division.split == DROPPED).sum())})
+        dropped += division.dropped
         moments = np.concatenate([part.moments for part in parts if len(part.moments)])
         mean, std = mean_and_deviation(moments[division.split == 0], tiles.size**2)
         _gather(writer, parts, division.split)
@@ -152,15 +152,19 @@ def _write(report: dict[str, Any]) -> None:
 
 def _say(report: dict[str, Any], plan: Plan) -> None:
     """Print a short table."""
-    width = max(map(len, (*plan.classes, "all classes")))
+    width = max(map(len, (*plan.classes, "all classes", UNLABELLED)))
     say = console.say
     say(f"{'':{width}}" + "".join(f"{split:>12}" for split in SPLITS))
     for name in plan.classes:
-        say(f"{name:{width}}" + "".join(f"{report['counts'][s][name]:12,}" for s in SPLITS))
+        say(f"{name:{width}}" + _columns([report["counts"][split][name] for split in SPLITS]))
     totals = [sum(report["counts"][split].values()) for split in SPLITS]
-    say(f"{'all classes':{width}}" + "".join(f"{total:12,}" for total in totals))
+    say(f"{'all classes' if len(plan.classes) else UNLABELLED:{width}}" + _columns(totals))
     say(f"split by {report['split']['method']}: {report['split']['why']}")
     say(f"kept {report['kept']:,} tiles of {report['files']} files; {_reasons(report['dropped'])}")
+
+
+def _columns(counts: Sequence[int]) -> str:
+    return "".join(f"{count:12,}" for count in counts)
 
 
 def _reasons(dropped: dict[str, int]) -> str:

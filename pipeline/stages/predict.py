@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipeline import bundle as bundles
 from pipeline import console
 from pipeline.bundle import Bundle
-from pipeline.errors import BandError, ClassError, ConfigError
+from pipeline.errors import BandError, BundleError, ClassError, ConfigError
 from pipeline.mapping import BLOCK, Cells, Strip, classify
 from pipeline.sources import raster
 from pipeline.sources.raster import Reading
@@ -41,11 +41,25 @@ def run(
         raise ConfigError(f"Expected a name in predict.scenes ({known}), got {scene!r}.")
     limit_threads(engine)
     bundle = bundles.load()
+    if bundle.reconstructs:
+        _explain(predict.scenes)
+        return
     if len(bundle.classes) > 254:
         raise ClassError(f"Expected at most 254 classes in a map, got {len(bundle.classes)}.")
     for name in [scene] if scene is not None else list(predict.scenes):
         files = map_scene(name, Path(predict.scenes[name]), bundle, predict, source)
         record(files, bundle, tracking)
+
+
+def _explain(scenes: Mapping[str, str]) -> None:
+    """Say that there are no classes to map; an error if somebody asked for maps."""
+    sentence = "An autoencoder maps no classes: it draws its tile again"
+    if scenes:
+        raise BundleError(
+            f"{sentence}, so it can't map {', '.join(scenes)}. Train a classifier, or set "
+            "predict=none."
+        )
+    console.say(f"{sentence}. Nothing to predict.")
 
 
 def map_scene(

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline import bundle, donor
 from pipeline.bundle import Bundle
@@ -23,6 +25,8 @@ from pipeline.store import Store
 from pipeline.tasks import trainer as trainers
 from pipeline.tasks.classifier import Classifier
 from pipeline.tasks.curves import Curves
+from pipeline.tasks.learner import Learner
+from pipeline.tasks.reconstructor import Reconstructor
 from pipeline.tracking import Dataset, start
 from pipeline.tracking.place import rank_zero
 from pipeline.transfer import transfer
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
         AugmentSection,
         EngineSection,
         InitSection,
-        LossSection,
+        Loss,
         ModelSection,
         Optimizer,
         Schedule,
@@ -52,7 +56,7 @@ def run(
     augment: AugmentSection,
     optimizer: Optimizer,
     schedule: Schedule,
-    loss: LossSection,
+    loss: Loss,
     train: TrainSection,
     trainer: TrainerSection,
     engine: EngineSection,
@@ -111,10 +115,10 @@ def run(
         epoch_steps = steps(store.count("train"), train.batch_size, lightning.world_size)
         epochs = max(train.epochs, math.ceil(train.min_steps / epoch_steps))
         lightning.fit_loop.max_epochs = epochs
-        task = Classifier(
+        task = _task(
             network,
-            weights=weights,
-            loss=loss,
+            loss,
+            weights,
             optimizer=optimizer,
             schedule=schedule,
             epochs=epochs,
@@ -136,6 +140,13 @@ def run(
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _task(network: Network, loss: Loss, weights: NDArray[np.float64], **options: Any) -> Learner:
+    """What the network is to learn."""
+    if loss.name == "squared_error":
+        return Reconstructor(network, **options)
+    return Classifier(network, weights=weights, loss=loss, **options)
+
+
 def _start_from(
     address: str, network: Network, train: TrainSection, tracking: TrackingSection
 ) -> dict[str, Any]:
@@ -153,7 +164,7 @@ def _tell(lines: Sequence[str]) -> None:
 
 
 def _keep(
-    task: Classifier, keeper: trainers.BestCheckpoint, params: dict[str, Any], data_digest: str
+    task: Learner, keeper: trainers.BestCheckpoint, params: dict[str, Any], data_digest: str
 ) -> Bundle:
     """Write the bundle with the weights of the best epoch."""
     assert keeper.best_model_score is not None, "an epoch or more was trained and measured"

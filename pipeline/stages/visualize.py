@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import console, probes, report
+from pipeline import console, probes, reconstruction, report
 from pipeline.errors import ConfigError
-from pipeline.figures import canvas, inside
+from pipeline.figures import canvas, inside, reconstructions
+from pipeline.figures.canvas import FAINT
 from pipeline.report import Inside, Picture, Subject
 from pipeline.trained import Trained
 
@@ -24,6 +25,7 @@ REPORTS, PREDICTIONS = Path("reports"), Path("predictions")
 OUT = REPORTS / "visualize"
 SPLIT = "test"
 FILTERS = 6  # whose activations are shown unless some are named
+RANKED = 6  # tiles of a network that reconstructs, unless some are named
 # Blurs and edges; the identity shows nothing that the band itself does not.
 KERNELS = [name for name in probes.KERNELS if name != "identity"]
 
@@ -51,16 +53,20 @@ def run(visualize: VisualizeSection, engine: EngineSection, tracking: TrackingSe
     shown = choose_tiles(trained, visualize)
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
+    others = {
+        "kernels": draw_kernels(trained, shown, band),
+        "reconstructions": draw_reconstructions(trained, shown),
+    }
     if layer is None:
         console.say("The network has no convolution: no filters and activations to show.")
-        content = Inside(None, kernels=draw_kernels(trained, shown, band))
+        content = Inside(None, **others)
     else:
         chosen = choose_filters(trained, layer, visualize.filters)
         content = Inside(
             layer,
             draw_filters(trained, layer),
             draw_activations(trained, shown, layer, chosen),
-            draw_kernels(trained, shown, band),
+            **others,
         )
     page = report.write(subject(trained), content, REPORTS, PREDICTIONS)
     console.say(f"Wrote {page} and {len(list(OUT.iterdir()))} files in {OUT}.")
@@ -77,20 +83,16 @@ def subject(trained: Trained) -> Subject:
         classes=bundle.classes,
         tile_size=bundle.tile_size,
         parameters=sum(p.numel() for p in bundle.network.parameters()),
+        reconstructs=bundle.reconstructs,
     )
 
 
 def choose_tiles(trained: Trained, visualize: VisualizeSection) -> Shown:
-    """The tiles named in ``visualize.tiles``, or one of each class that has a tile it got right."""
-    store = trained.store
-    actual, count = store.labels(SPLIT), store.count(SPLIT)
+    """The tiles named in ``visualize.tiles``, or those that the task chooses."""
+    store, count = trained.store, trained.store.count(SPLIT)
     if visualize.tiles is None:
-        probabilities = trained.probabilities(SPLIT, visualize.batch_size)
-        rows = typical(actual, probabilities)
-        missing = sorted(set(range(len(store.classes))) - set(actual[rows].tolist()))
-        if missing:
-            names = ", ".join(store.classes.names[k] for k in missing)
-            console.say(f"No {SPLIT} tile of {names} was recognised: none is shown.")
+        choose = ranked_tiles if trained.bundle.reconstructs else recognised_tiles
+        rows = choose(trained, visualize.batch_size)
     else:
         rows = visualize.tiles
         if wrong := [row for row in rows if not 0 <= row < count] or not rows:
@@ -99,14 +101,31 @@ def choose_tiles(trained: Trained, visualize: VisualizeSection) -> Shown:
                 f"got {wrong if rows else 'none'}."
             )
     places = [store.split_range(SPLIT).start + row for row in rows]
-    labels = actual[rows].tolist()
+    names, labels = store.names(SPLIT), store.labels(SPLIT)
+    colours = store.classes.colours or (FAINT,)
     return Shown(
         rows=rows,
         pixels=store.pixels(SPLIT, np.array(rows, dtype=np.int64)),
-        names=[store.classes.names[k] for k in labels],
+        names=[names[row] or f"tile {row}" for row in rows],
         ids=store.index["id"].iloc[places].tolist(),
-        colours=[store.classes.colours[k] for k in labels],
+        colours=[colours[labels[row]] for row in rows],
     )
+
+
+def recognised_tiles(trained: Trained, batch_size: int) -> list[int]:
+    """A tile of each class that has one it got right."""
+    classes, actual = trained.store.classes, trained.store.labels(SPLIT)
+    rows = typical(actual, trained.probabilities(SPLIT, batch_size))
+    if missing := sorted(set(range(len(classes))) - set(actual[rows].tolist())):
+        names = ", ".join(classes.names[k] for k in missing)
+        console.say(f"No {SPLIT} tile of {names} was recognised: none is shown.")
+    return rows
+
+
+def ranked_tiles(trained: Trained, batch_size: int) -> list[int]:
+    """Tiles from the best drawn to the worst."""
+    errors = trained.errors(SPLIT, batch_size).of_tiles(trained.deviation)
+    return reconstruction.spread(errors, RANKED)
 
 
 def typical(actual: NDArray[np.int64], probabilities: NDArray[np.float32]) -> list[int]:
@@ -187,6 +206,18 @@ def draw_activations(
         alt = f"A tile of {name} and what filters of {layer} make of it."
         pictures.append(Picture(f"{name}: {shown.ids[i]}", path, alt, shown.colours[i]))
     return pictures
+
+
+def draw_reconstructions(trained: Trained, shown: Shown) -> list[Picture]:
+    """The tiles beside what the network draws of them, if it does."""
+    if not trained.bundle.reconstructs:
+        return []
+    drawn = trained.bundle.reconstructions(shown.pixels, batch_size=len(shown.pixels))
+    save_arrays("reconstructions", {"rows": np.array(shown.rows), "pixels": drawn})
+    bands = trained.bundle.bands
+    figure = reconstructions.pairs(shown.pixels, drawn, shown.names, bands, trained.deviation)
+    path = canvas.save(figure, OUT / "reconstructions.png")
+    return [Picture("Reconstructions", path, "Tiles, their reconstructions, and the errors.")]
 
 
 def draw_kernels(trained: Trained, shown: Shown, band: str) -> list[Picture]:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from pipeline import metrics, optimization
-from pipeline.augment import entropy
+from pipeline import metrics
 from pipeline.data import Batch
-from pipeline.errors import TrainingError
 from pipeline.network import Network
+from pipeline.tasks.learner import Learner, Sums, total_of
 
 if TYPE_CHECKING:
-    from pipeline.schema import LossSection, Optimizer, Schedule
+    from pipeline.schema import LossSection
 
 MEASURES = {
     "accuracy": metrics.accuracy,
@@ -29,75 +26,40 @@ MEASURES = {
 }
 
 
-class Average:
-    """A running average of all weights and buffers of a network.
-
-    Polyak averaging with an exponential window; in the first steps the window is as long as what
-    there is to average, after the usual rule min(keep, (1 + n) / (10 + n)).
-    """
-
-    def __init__(self, network: nn.Module, keep: float) -> None:
-        self.network = copy.deepcopy(network).requires_grad_(False)
-        self.keep = keep
-        self.updates = 0
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the network's present state."""
-        self.updates += 1
-        keep = min(self.keep, (1 + self.updates) / (10 + self.updates))
-        mine, theirs = self.network.state_dict().values(), network.state_dict().values()
-        for old, new in zip(mine, theirs, strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, 1 - keep)
-            else:
-                old.copy_(new)  # counters have no average
-
-
-class Sums:
-    """Sums over tiles, exact over any slicing: of the loss, and the confusion counts."""
+class Counts(Sums):
+    """The loss, and the confusion counts."""
 
     def __init__(self, classes: int, device: torch.device) -> None:
-        # Plain tensors: as buffers of the module, DDP would overwrite them with those of rank 0.
-        self.loss = torch.zeros(2, dtype=torch.float64, device=device)
-        self.counts = torch.zeros(classes * classes, dtype=torch.int64, device=device)
+        super().__init__(device)
+        self.cells = torch.zeros(classes * classes, dtype=torch.int64, device=device)
         self.classes = classes
 
     @torch.no_grad()
-    def add(self, loss: Tensor, weight: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Take in a batch: its mean loss, the sum of its tiles' weights, and what was predicted."""
-        # No number leaves the device here, so a GPU need not wait for the next batch.
-        self.loss += torch.stack([loss.detach().double() * weight, weight.double()])
-        cells = labels * self.classes + logits.argmax(dim=1)
-        self.counts += torch.bincount(cells, minlength=self.classes**2)
+    def add(self, loss: Tensor, weight: Tensor, outputs: Tensor, labels: Tensor) -> None:
+        """Take in a batch: its mean loss, the sum of its tiles' weights, logits and labels."""
+        super().add(loss, weight, outputs, labels)
+        cells = labels * self.classes + outputs.argmax(dim=1)
+        self.cells += torch.bincount(cells, minlength=self.classes**2)
 
-    def reduce(self, trainer: pl.Trainer) -> tuple[float, NDArray[np.int64]]:
-        """Mean loss and confusion counts (K, K) over all ranks."""
-        loss = _total(trainer, self.loss).cpu().numpy()
-        counts = _total(trainer, self.counts).cpu().numpy()
-        mean = float(loss[0] / loss[1]) if loss[1] else float("nan")
-        return mean, counts.reshape(self.classes, self.classes)
+    def confusion(self, trainer: pl.Trainer) -> metrics.Counts:
+        """Counts (K, K) over all ranks, rows true, columns predicted."""
+        counts: metrics.Counts = total_of(trainer, self.cells).cpu().numpy()
+        return counts.reshape(self.classes, self.classes)
 
-
-def _total(trainer: pl.Trainer, values: Tensor) -> Tensor:
-    total = trainer.strategy.reduce(values, reduce_op="sum")
-    assert isinstance(total, Tensor)
-    return total
+    def measures(self, trainer: pl.Trainer) -> dict[str, float]:
+        """Those of ``MEASURES``."""
+        counts = self.confusion(trainer)
+        return {name: measure(counts) for name, measure in MEASURES.items()}
 
 
-class Classifier(pl.LightningModule):
-    """Cross-entropy training, with exact validation measures at the end of each epoch.
+class Classifier(Learner):
+    """Cross-entropy training of a network that gives logits.
 
     Args:
         network: Raw pixels to logits.
         weights: (K,) of each class in the loss.
         loss: Smoothing.
-        optimizer: Which, and how fast.
-        schedule: The learning rate over time.
-        epochs: Length of the training.
-        epoch_steps: Steps of an epoch.
-        seed: Of what layers draw, such as dropout.
-        average: Share of the running average of weights kept a step; 0 for none.
+        options: What every ``Learner`` takes.
     """
 
     def __init__(
@@ -106,101 +68,21 @@ class Classifier(pl.LightningModule):
         *,
         weights: NDArray[np.float64],
         loss: LossSection,
-        optimizer: Optimizer,
-        schedule: Schedule,
-        epochs: int,
-        epoch_steps: int,
-        seed: int = 0,
-        average: float = 0.0,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network, **options)
         self.smoothing = loss.label_smoothing
-        self.optimizer = optimizer
-        self.schedule = schedule
-        self.total_steps = epochs * epoch_steps
-        self.epoch_steps = epoch_steps
-        self.seed = seed
-        self.average = Average(network, average) if average else None
-        self.averaged = self.average.network if self.average else None
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float32), False)
 
-    @property
-    def final(self) -> Network:
-        """The network to measure and to keep: the averaged one if there is one."""
-        network = self.averaged or self.network
-        assert isinstance(network, Network)
-        return network
+    def sums(self) -> Counts:
+        """Count loss and confusion."""
+        return Counts(len(self.network.classes), self.device)
 
-    def configure_optimizers(self) -> Any:
-        """The optimizer, its rate set anew before every step."""
-        optimizer = optimization.optimizer(self.network, self.optimizer)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
-
-    def _rate(self, step: int) -> float:
-        return optimization.rate(
-            self.schedule, step, total=self.total_steps, epoch_steps=self.epoch_steps
-        )
-
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+    def loss_of(self, outputs: Tensor, batch: Batch) -> Tensor:
+        """Cross-entropy, a mean weighted by class."""
         weights = self.get_buffer("weights")
-        return cross_entropy(logits, labels, weight=weights, label_smoothing=self.smoothing)
+        return cross_entropy(outputs, batch.labels, weight=weights, label_smoothing=self.smoothing)
 
-    def _sums(self) -> Sums:
-        return Sums(len(self.network.classes), self.device)
-
-    def _weight(self, labels: Tensor) -> Tensor:
-        return self.get_buffer("weights")[labels].sum()
-
-    def on_train_epoch_start(self) -> None:
-        """Begin to count; what layers draw depends on seed, epoch and rank alone."""
-        torch.manual_seed(entropy(self.seed, self.current_epoch, self.global_rank))
-        self.training_sums = self._sums()
-
-    def training_step(self, batch: Batch, _: int) -> Tensor:
-        """Loss of a rank's part, so weighed that the mean over ranks is the global mean."""
-        logits = self.network(batch.pixels).float()
-        loss = self._loss(logits, batch.labels)
-        self.training_sums.add(loss, self._weight(batch.labels), logits, batch.labels)
-        return loss * batch.share
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        """Average the weights of this step in."""
-        if self.average is not None:
-            self.average.update(self.network)
-
-    def on_validation_epoch_start(self) -> None:
-        """Begin to count."""
-        self.validation_sums = self._sums()
-
-    def validation_step(self, batch: Batch, _: int) -> None:
-        """Count in float32, whatever the training's precision."""
-        with torch.autocast(self.device.type, enabled=False):
-            logits = self.final(batch.pixels)
-        loss = self._loss(logits, batch.labels)
-        self.validation_sums.add(loss, self._weight(batch.labels), logits, batch.labels)
-
-    def on_validation_epoch_end(self) -> None:
-        """Measures over all ranks, the same on each; the epoch's training is over by now, too."""
-        trained, _ = self.training_sums.reduce(self.trainer)
-        if not math.isfinite(trained):
-            raise TrainingError(
-                f"Expected a finite training loss, got {trained} in epoch "
-                f"{self.current_epoch + 1}; lower optimizer.lr, now {self.optimizer.lr:g}."
-            )
-        loss, counts = self.validation_sums.reduce(self.trainer)
-        values = {f"validation_{name}": of(counts) for name, of in MEASURES.items()}
-        values |= {"train_loss": trained, "validation_loss": loss}
-        done = self.trainer.global_step
-        values["learning_rate"] = self.optimizer.lr * self._rate(done - 1)
-        self._log(values)
-
-    def _log(self, values: dict[str, float]) -> None:
-        # float64 would be cut to float32 on the way; the measures keep their digits.
-        self.log_dict(
-            {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}
-        )
+    def weight_of(self, batch: Batch) -> Tensor:
+        """Sum of the weights of the tiles' classes."""
+        return self.get_buffer("weights")[batch.labels].sum()

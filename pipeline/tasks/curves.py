@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 
 from pipeline.console import say
 
+# Those that a task measures make up the table.
 COLUMNS = (
     "train_loss",
     "validation_loss",
@@ -24,7 +25,7 @@ class Curves(pl.Callback):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines = [",".join(["epoch", *COLUMNS])]
+        self.lines: list[str] = []
         self.began = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -35,8 +36,10 @@ class Curves(pl.Callback):
         """Add a line; validation is over by now."""
         if not trainer.is_global_zero:
             return
-        values = {key: float(trainer.callback_metrics[key]) for key in COLUMNS}
+        found = trainer.callback_metrics
+        values = {key: float(found[key]) for key in COLUMNS if key in found}
         epoch = trainer.current_epoch + 1
+        self.lines = self.lines or [",".join(["epoch", *values])]
         self.lines.append(",".join([str(epoch), *(f"{value:.6g}" for value in values.values())]))
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # The whole table anew each time: a reader sees it with or without the last line, not cut.
@@ -48,10 +51,16 @@ class Curves(pl.Callback):
     def _say(self, epoch: int, epochs: int, values: dict[str, float]) -> None:
         if sys.stdout.isatty() and epoch < epochs:
             return  # the progress bar shows the rest
+        shares = [
+            f", {name} {values[key]:.1%}"
+            for name, key in (
+                ("accuracy", "validation_accuracy"),
+                ("balanced", "validation_balanced_accuracy"),
+            )
+            if key in values
+        ]
         say(
             f"epoch {epoch}/{epochs}: loss {values['train_loss']:.3f}, "
-            f"validation loss {values['validation_loss']:.3f}, "
-            f"accuracy {values['validation_accuracy']:.1%}, "
-            f"balanced {values['validation_balanced_accuracy']:.1%} "
+            f"validation loss {values['validation_loss']:.3f}{''.join(shares)} "
             f"({perf_counter() - self.began:.1f} s)"
         )
