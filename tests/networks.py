@@ -15,7 +15,8 @@ BANDS = Bands(("red", "green", "blue", "nir"))
 CLASSES = Classes(("building", "barren_land", "trees", "grassland", "road", "water"))
 MEAN, STD = [90.0, 95.0, 80.0, 130.0], [30.0, 25.0, 28.0, 40.0]
 FOLDER = Path(__file__).resolve().parent.parent / "conf" / "model"
-MODELS = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+# timm is an optional extra: tests/test_timm.py
+MODELS = sorted({path.stem for path in FOLDER.glob("*.yaml")} - {"timm"})
 
 RELU: dict[str, Any] = {"_target_": "torch.nn.ReLU"}
 NORM: dict[str, Any] = {"_target_": "torch.nn.BatchNorm2d"}
