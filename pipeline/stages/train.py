@@ -29,6 +29,7 @@ from pipeline.tasks.curves import Curves
 from pipeline.tasks.learner import Learner
 from pipeline.tasks.reconstructor import Reconstructor
 from pipeline.tracking import Dataset, start
+from pipeline.tracking.place import rank_zero
 from pipeline.transfer import transfer
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def run(
     if train.init_from is not None:
         params["donor"] = _start_from(train.init_from, network, train, tracking)
     if frozen := freeze(network, train.freeze):
-        say(f"Frozen: {', '.join(frozen)}.")
+        _tell([f"Frozen: {', '.join(frozen)}."])
     folder = CHECKPOINTS / _key(params, store.digest)
     keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
     with start(
@@ -156,9 +157,14 @@ def _start_from(
     """Take over what a donor has; what came of it, for the record."""
     giver = donor.load(address, tracking)
     moved = transfer(network, giver.network, train.init_bands)
-    for line in (f"Donor {address} ({giver.digest[:12]}):", *moved.lines()):
-        say(line)
+    _tell([f"Donor {address} ({giver.digest[:12]}):", *moved.lines()])
     return {"digest": giver.digest, **moved.facts()}
+
+
+def _tell(lines: Sequence[str]) -> None:
+    """Print lines, once however many processes train."""
+    for line in lines if rank_zero() else ():
+        say(line)
 
 
 def _keep(
