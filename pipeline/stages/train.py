@@ -28,6 +28,7 @@ from pipeline.tasks.classifier import Classifier
 from pipeline.tasks.curves import Curves
 from pipeline.tasks.learner import Learner
 from pipeline.tasks.reconstructor import Reconstructor
+from pipeline.tasks.resuming import Resumable, forget_oldest, last_whole
 from pipeline.tracking import Dataset, start
 from pipeline.tracking.place import rank_zero
 from pipeline.transfer import transfer
@@ -101,8 +102,14 @@ def run(
     folder = CHECKPOINTS / _key(params, store.digest)
     keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
     with start(
-        tracking, params=composed or params, overrides=overrides, data=_facts(store)
+        tracking,
+        params=composed or params,
+        overrides=overrides,
+        data=_facts(store),
+        training=folder.name,
+        again=folder.is_dir(),
     ) as record:
+        folder.mkdir(parents=True, exist_ok=True)
         if "donor" in params:
             record.tag("donor", params["donor"]["digest"])
         lightning = trainers.make(
@@ -112,6 +119,7 @@ def run(
             callbacks=[
                 Curves(CURVES),
                 keeper,
+                Resumable(folder),
                 *trainers.early_stopping(f"validation_{train.monitor}", train.patience),
             ],
         )
@@ -132,7 +140,9 @@ def run(
         )
         tiles = TileData(store, train=train, augment=augment, weights=weights, feed=data)
         try:
-            lightning.fit(task, datamodule=tiles)
+            # Our own file, of a process of ours, and whole: what it unpickles is what we wrote.
+            begun = last_whole(folder, lightning)
+            lightning.fit(task, datamodule=tiles, ckpt_path=begun, weights_only=False)
         except SystemExit as stop:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from stop
         if not lightning.is_global_zero:
@@ -142,6 +152,7 @@ def run(
         record.artifact(MODELS, "model")
         record.artifact(CURVES, "train")
     shutil.rmtree(folder, ignore_errors=True)
+    forget_oldest(CHECKPOINTS)
 
 
 def _task(network: Network, loss: Loss, weights: NDArray[np.float64], **options: Any) -> Learner:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -27,6 +28,14 @@ class Curves(pl.Callback):
         self.path = path
         self.lines: list[str] = []
         self.began = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """The table so far, for a training that goes on."""
+        return {"lines": self.lines}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with the table."""
+        self.lines = list(state_dict["lines"])
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to time."""

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -42,6 +42,15 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.loss = float("inf")
+
+    def state_dict(self) -> dict[str, Any]:
+        """What decides whether a later epoch is better."""
+        return {**super().state_dict(), "loss": self.loss}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        super().load_state_dict(state_dict)
+        self.loss = state_dict["loss"]
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         """Whether this epoch is the best so far."""
@@ -124,6 +133,8 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
     # Frozen batch norms are meant to be.
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
+    # A training that goes on finds its checkpoints there.
+    warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
     # What is logged are sums over all ranks already, the same on each.
     warnings.filterwarnings("ignore", message=r"It is recommended to use `self\.log\(.*sync_dist")
 

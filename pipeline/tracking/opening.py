@@ -28,8 +28,18 @@ def start(
     params: Mapping[str, Any],
     overrides: Sequence[str] = (),
     data: Dataset | None = None,
+    training: str = "",
+    again: bool = False,
 ) -> Run:
     """Open a run with its parameters, tags and data.
+
+    Args:
+        tracking: Where.
+        params: What the run was made with.
+        overrides: How that differs from the defaults.
+        data: What it learns from.
+        training: What a training is known by.
+        again: Whether it was broken off: its run, which never finished, is opened again.
 
     Raises:
         TrackingError: The store can't be reached or used.
@@ -39,7 +49,22 @@ def start(
     uri = tracking_uri(tracking.uri)
     with reaching(uri):
         client, experiment = connect(uri, tracking.experiment)
-        return _open(client, uri, experiment, params, overrides, data)
+        if again and (run := _unfinished(client, uri, experiment, training)):
+            return run
+        run = _open(client, uri, experiment, params, overrides, data)
+    if training:
+        run.tag("training", training)
+    return run
+
+
+def _unfinished(client: MlflowClient, uri: str, experiment: str, training: str) -> Run | None:
+    wanted = f"tags.training = '{training}' and attributes.status != 'FINISHED'"
+    found = client.search_runs([experiment], wanted, max_results=1)  # the newest
+    if not found:
+        return None
+    info = found[0].info
+    client.update_run(info.run_id, status="RUNNING")
+    return Run(client, uri=uri, id=info.run_id, name=info.run_name, opened=True)
 
 
 def find(

@@ -1,0 +1,95 @@
+"""Training that was broken off goes on from its last whole epoch, to the same weights."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from pipeline.console import say
+
+KEPT = 2  # should the newest be damaged, there is the one before
+EVERY = 1.0  # seconds from one checkpoint to the next at least: small sets have short epochs
+BROKEN_OFF = 3  # trainings of other parameters or data whose checkpoints are kept
+
+
+class Resumable(Checkpoint):
+    """Writes a checkpoint after an epoch: whole or not at all, its digest in its name.
+
+    What else decides how training goes on (batches, augmentation, dropout) is a function of seed,
+    epoch and step, so that the end of an epoch is all that has to be kept. Stands behind the
+    callback that keeps the best epoch, whose state belongs to the checkpoint.
+    """
+
+    def __init__(self, folder: Path, every: float = EVERY) -> None:
+        self.folder = folder
+        self.every = every
+        self.written = monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write, if the last one is old enough; on all ranks, as some strategies ask for it."""
+        if not trainer.strategy.broadcast(monotonic() - self.written >= self.every):
+            return
+        self.written = monotonic()
+        part = self.folder / "epoch.part"
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            epoch = trainer.current_epoch + 1
+            part.replace(self.folder / f"{_stem(trainer)}{epoch:06d}-{_digest(part)}.ckpt")
+            for old in list(_newest_first(self.folder, trainer))[KEPT:]:
+                old.unlink(missing_ok=True)
+
+
+def last_whole(folder: Path, trainer: pl.Trainer) -> Path | None:
+    """The newest checkpoint that is whole; None to start from the beginning. Says which it is."""
+    talk = say if trainer.is_global_zero else _silent
+    for path in _newest_first(folder, trainer):
+        if path.stem.rpartition("-")[2] == _digest(path):
+            talk(f"Goes on after epoch {_epoch(path)}, where training was broken off.")
+            return path
+        talk(f"Passed over {path}, which is damaged.")
+    others = [other for other in _by_age(folder.parent) if any(other.glob("*epoch*.ckpt"))]
+    if folder in others:
+        talk("Starts afresh: training was broken off on other devices or in another precision.")
+    elif others:
+        talk(f"Starts afresh: {others[0]} was broken off with other parameters or tiles.")
+    return None
+
+
+def forget_oldest(root: Path) -> None:
+    """Keep few of the trainings that were broken off."""
+    for folder in _by_age(root)[BROKEN_OFF:]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _by_age(root: Path) -> list[Path]:
+    """Folders of trainings, the newest first."""
+    folders = [path for path in root.glob("*") if path.is_dir()]
+    return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def _stem(trainer: pl.Trainer) -> str:
+    """What a checkpoint must share with the training that goes on from it."""
+    return f"ranks{trainer.world_size}-{trainer.precision}-epoch"
+
+
+def _newest_first(folder: Path, trainer: pl.Trainer) -> Iterator[Path]:
+    yield from sorted(folder.glob(f"{_stem(trainer)}*.ckpt"), key=_epoch, reverse=True)
+
+
+def _epoch(path: Path) -> int:
+    return int(path.stem.rpartition("-")[0][-6:])
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _silent(text: str) -> None:
+    pass

@@ -1,0 +1,128 @@
+"""Training that is killed ends with the weights of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.bundle import load
+from pipeline.schema import EngineSection
+from pipeline.stages import train
+from tests import little
+from tests.conftest import ROOT
+from tests.test_train import sections
+
+GO = """
+import json, sys
+from pipeline.stages import train
+from pipeline.tasks import resuming
+from tests.test_train import sections
+resuming.Resumable.__init__.__defaults__ = (0.0,)  # after every epoch
+train.run(**sections(**json.loads(sys.argv[1])))
+"""
+CHANGES: dict[str, Any] = {
+    "train": {"epochs": 12, "average": 0.9, "monitor": "accuracy"},
+    "layers": {**little.LAYERS, "pool1": {"_target_": "torch.nn.Dropout", "p": 0.2}},
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "data").mkdir()
+    little.store(tmp_path / "data" / "tiles")
+    (tmp_path / "go.py").write_text(GO)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def begin(place: Path, changes: dict[str, Any] = CHANGES) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "go.py", json.dumps(changes)],
+        cwd=place, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def epochs(place: Path) -> int:
+    """Epochs in the newest checkpoint."""
+    names = [path.stem for path in place.glob(".checkpoints/*/ranks*.ckpt")]
+    return max((int(name.rpartition("-")[0][-6:]) for name in names), default=0)
+
+
+def kill_after(place: Path, count: int) -> None:
+    """Let a training come so far, and kill it at a random moment then."""
+    with begin(place) as process:
+        while epochs(place) < count and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(random.random() * 0.05)
+        process.send_signal(signal.SIGKILL)
+
+
+def finish(place: Path, changes: dict[str, Any] = CHANGES) -> str:
+    with begin(place, changes) as process:
+        output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_killed_training_ends_with_the_same_weights_and_the_same_curves(place: Path) -> None:
+    finish(place)
+    whole, curves = load().digest, Path("reports/train/curves.csv").read_bytes()
+    assert not list(place.glob(".checkpoints/*"))
+    for count in (1, 4, 8):
+        kill_after(place, count)
+        assert epochs(place) >= count
+    output = finish(place)
+    assert "Goes on after epoch" in output
+    assert (load().digest, Path("reports/train/curves.csv").read_bytes()) == (whole, curves)
+    assert not list(place.glob(".checkpoints/*"))
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place: Path) -> None:
+    finish(place)
+    whole = load().digest
+    kill_after(place, 5)
+    newest = max(place.glob(".checkpoints/*/ranks*.ckpt"), key=lambda path: path.name)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    output = finish(place)
+    assert f"Passed over {newest.relative_to(place)}, which is damaged." in output
+    assert "Goes on after epoch" in output
+    assert load().digest == whole
+
+
+def test_other_parameters_start_afresh_and_say_so(place: Path) -> None:
+    kill_after(place, 2)
+    output = finish(place, {**CHANGES, "train": {"epochs": 2, "seed": 5}})
+    assert "Starts afresh: .checkpoints/" in output
+    assert "was broken off with other parameters or tiles" in output
+    assert "Goes on" not in output
+
+
+def test_few_broken_off_trainings_are_kept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b", "c", "d", "e"):
+        (place / ".checkpoints" / name).mkdir(parents=True)
+        os.utime(place / ".checkpoints" / name, (ord(name), ord(name)))
+    train.run(**sections(train={"epochs": 1}))
+    assert sorted(path.name for path in place.glob(".checkpoints/*")) == ["c", "d", "e"]
+
+
+def test_another_precision_starts_afresh(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kill_after(place, 2)
+    options = sections(**CHANGES) | {
+        "engine": EngineSection(precision="bf16", threads=1, workers=None)
+    }
+    train.run(**options)
+    output = capsys.readouterr().out
+    assert "Goes on" not in output
+    assert "broken off on other devices or in another precision" in output
