@@ -6,6 +6,7 @@ import argparse
 import importlib
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -46,10 +47,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compose(overrides: Sequence[str]) -> None:
-    from pipeline.config import PARAMS, compose
-    from pipeline.console import say
+    import yaml
+
+    from pipeline.config import PARAMS, absent, compose
+    from pipeline.console import say, warn
 
     text = compose(overrides)
+    if sentence := absent(yaml.safe_load(text)):
+        warn(sentence)
     before = PARAMS.read_text(encoding="utf-8") if PARAMS.is_file() else None
     PARAMS.write_text(text, encoding="utf-8")
     say(f"{PARAMS} is as it was." if text == before else f"Wrote {PARAMS}. Next: dvc repro")
@@ -81,7 +86,7 @@ def _say_difference(content: dict[str, Any], *, exactly: bool) -> list[str]:
     if not (differing := sections_that_differ(content)):
         return []
     overrides = overrides_of(content) if exactly else []
-    said = f"by: {' '.join(overrides)}" if exactly else f"in: {', '.join(differing)}"
+    said = f"by: {shlex.join(overrides)}" if exactly else f"in: {', '.join(differing)}"
     say(f"params.yaml differs from conf/ {said}")
     return overrides
 

@@ -68,7 +68,7 @@ def map_scene(
     """Write the maps and the picture of a scene; they stand in their place once they are whole."""
     stride = predict.stride or max(1, bundle.tile_size // 4)
     header = raster.look(path)
-    cells = Cells(header.height, header.width, bundle.tile_size, stride)
+    cells = Cells(header.height, header.width, bundle.tile_size, stride, str(path))
     reading = Reading(
         bundle.bands.names, getattr(source, "nodata", None), getattr(source, "alpha_mask", False)
     )
