@@ -141,11 +141,13 @@ def absent(content: Mapping[str, Any]) -> str | None:
 
     Composing for another machine is no mistake, running on this one is: callers choose.
     """
-    source = content["source"]
-    paths = {"source.path" if "path" in source else "source.root": source["root"]}
-    paths |= {f"predict.scenes.{k}": path for k, path in content["predict"]["scenes"].items()}
+    source, scenes = content["source"], content["predict"]["scenes"]
+    made = set(source["extra_scenes"].values()) if source["make"] else set()
+    paths = {f"predict.scenes.{n}": path for n, path in scenes.items() if path not in made}
+    if not source["make"]:
+        paths = {"source.path" if "path" in source else "source.root": source["root"], **paths}
     for key, path in paths.items():
-        if not source["make"] and not (CONF.parent / path).exists():
+        if not (CONF.parent / path).exists():
             return f"Expected imagery at {key}={path}, got nothing there. Mend the path."
     return None
 

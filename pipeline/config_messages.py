@@ -140,12 +140,12 @@ def _defaults(file: Path) -> dict[str, str]:
 def _holds(file: Path, key: str) -> bool:
     """Whether a file of ``conf/`` sets a key."""
     text = file.read_text(encoding="utf-8")
-    path = key.split(".")
-    if file.parent != CONF and "@package _global_" not in text.partition("\n")[0]:
-        if file.parent.name != path.pop(0):
-            return False
+    section, _, rest = key.partition(".")
+    whole = file.parent == CONF or text.startswith("# @package _global_")
+    if not whole and file.parent.name != section:
+        return False
     node = yaml.safe_load(text)
-    for part in path:
+    for part in (key if whole else rest).split("."):
         if not isinstance(node, dict) or part not in node:
             return False
         node = node[part]

@@ -384,12 +384,13 @@ class Params(Section):
     def _classes_fit(self) -> Params:
         """Weights of classes that there are, where the source's section names them."""
         weights = getattr(self.loss, "class_weights", None)
-        if self.source.classes and isinstance(weights, dict):
-            if unknown := [name for name in weights if name not in self.source.classes]:
-                raise ValueError(
-                    f"expected classes of the source in loss.class_weights, got {unknown[0]!r}; "
-                    f"known: {', '.join(self.source.classes)}"
-                )
+        known = self.source.classes or ()
+        named = weights if known and isinstance(weights, dict) else ()
+        if unknown := [name for name in named if name not in known]:
+            raise ValueError(
+                f"expected classes of the source in loss.class_weights, got {unknown[0]!r}; "
+                f"known: {', '.join(known)}"
+            )
         return self
 
     @model_validator(mode="after")
