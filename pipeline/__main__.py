@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import inspect
 import os
@@ -27,6 +28,19 @@ STAGES = {
     "visualize": "look inside it: reports/visualize/, reports/index.html",
     "predict": "map scenes with it: predictions/",
     "export": "write it for other programs: models/export/",
+}
+
+# What the system may refuse and a user can grant, and how.
+SPACE, ACCESS = "Make room on the disk.", "Give yourself access, or work in another folder."
+MENDABLE = {
+    errno.ENOSPC: SPACE,
+    errno.EDQUOT: SPACE,
+    errno.EFBIG: SPACE,
+    errno.EACCES: ACCESS,
+    errno.EPERM: ACCESS,
+    errno.EROFS: ACCESS,
+    errno.ENOTDIR: "Move the file that stands where a folder belongs.",
+    errno.EEXIST: "Move the file that stands where a folder belongs.",
 }
 
 
@@ -91,6 +105,16 @@ def _say_difference(content: dict[str, Any], *, exactly: bool) -> list[str]:
     return overrides
 
 
+def _mendable(error: Exception) -> str | None:
+    """What a user is told of an error; None: it is a fault of the program."""
+    if not isinstance(error, OSError):
+        return str(error)
+    if (advice := MENDABLE.get(error.errno or 0)) is None:
+        return None
+    where = f" at {error.filename}" if error.filename else ""
+    return f"Expected to read and write files, got {error.strerror!r}{where}. {advice}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; a user's mistake prints one sentence and gives status 1."""
     arguments = vars(_parser().parse_args(argv))
@@ -104,10 +128,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             serve(arguments["port"])
         else:
             _run_stage(command, {k: v for k, v in arguments.items() if v is not None})
-    except PipelineError as error:
-        if os.environ.get("PIPELINE_DEBUG"):
+    except (PipelineError, OSError) as error:
+        if os.environ.get("PIPELINE_DEBUG") or not (sentence := _mendable(error)):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

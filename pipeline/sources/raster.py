@@ -159,7 +159,7 @@ def assumption(dataset: Any, bands: Sequence[str] | Mapping[str, int], name: str
         return None
     return (
         f"{name} does not say which band is which: taken in order as {', '.join(bands)}. "
-        f"If they are others, give {_mapping(bands)}."
+        f"If they are others, say where each is with {_mapping(bands)}."
     )
 
 
