@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ from pipeline.tasks.curves import Curves
 from pipeline.tasks.learner import Learner
 from pipeline.tasks.reconstructor import Reconstructor
 from pipeline.tracking import Dataset, start
+from pipeline.tracking.place import rank_zero
 from pipeline.transfer import transfer
 
 if TYPE_CHECKING:
@@ -94,11 +96,13 @@ def run(
         params["donor"] = _start_from(train.init_from, network, train, tracking)
     if frozen := freeze(network, train.freeze):
         say(f"Frozen: {', '.join(frozen)}.")
-    folder = CHECKPOINTS / _key(params, store.digest)
-    keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
-    with start(
-        tracking, params=composed or params, overrides=overrides, data=_facts(store)
-    ) as record:
+    with (
+        _checkpoints(_key(params, store.digest)) as folder,
+        start(
+            tracking, params=composed or params, overrides=overrides, data=_facts(store)
+        ) as record,
+    ):
+        keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
         if "donor" in params:
             record.tag("donor", params["donor"]["digest"])
         lightning = trainers.make(
@@ -136,7 +140,18 @@ def run(
         record.tag("model_digest", kept.digest)
         record.artifact(MODELS, "model")
         record.artifact(CURVES, "train")
-    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _checkpoints(key: str) -> Iterator[Path]:
+    """The folder that a training keeps its checkpoints in; gone with it, whatever its end is."""
+    folder = CHECKPOINTS / key
+    try:
+        yield folder
+    finally:
+        # With DDP the other processes end while the first still reads the best weights.
+        if rank_zero():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _task(network: Network, loss: Loss, weights: NDArray[np.float64], **options: Any) -> Learner:
