@@ -30,6 +30,7 @@ MOST_NAMED = 8  # layers that a line of the terminal names
 class Transfer:
     """What came of it, by the dotted names of layers that hold weights."""
 
+    init_bands: InitBands
     taken: list[str] = field(default_factory=list)  # as the donor has them
     by_band: list[str] = field(default_factory=list)
     by_class: list[str] = field(default_factory=list)
@@ -45,12 +46,15 @@ class Transfer:
         """What to tell of it."""
         moved = len({*self.taken, *self.by_band, *self.by_class})
         said = [f"{moved} of {moved + len(self.fresh)} layers with weights start from the donor."]
-        for names, what, new in (
-            (self.by_band, "bands", self.new_bands),
-            (self.by_class, "classes", self.new_classes),
-        ):
-            if names:
-                said.append(f"Other {what}, moved by name: {_some(names)}{_unknown(new)}.")
+        if self.by_band:
+            way = "by the names" if self.init_bands == "by_name" else "from the mean"
+            new = _unknown(self.new_bands)
+            said.append(f"Started {way} of the donor's bands: {_some(self.by_band)}{new}.")
+        if self.by_class:
+            new = _unknown(self.new_classes)
+            said.append(
+                f"Started by the names of the donor's classes: {_some(self.by_class)}{new}."
+            )
         if self.fresh:
             reasons = [f"{name} ({why})" for name, why in self.fresh.items()]
             said.append(f"Drawn anew: {_some(reasons)}.")
@@ -104,10 +108,11 @@ class _Moving:
         self.network, self.donor, self.init_bands = network, donor, init_bands
         self.theirs = layers_of(donor)
         self.here, self.there = seen(network), seen(donor)
-        self.heads = {_head(network), _head(donor)}
+        self.heads = (_head(network), _head(donor))
         self.by_name = init_bands == "by_name"
         known = {*donor.bands, *_channels(self.there)}
         self.found = Transfer(
+            init_bands,
             new_bands=[name for name in _channels(self.here) if name not in known],
             new_classes=[name for name in network.classes if name not in donor.classes.names],
         )
@@ -137,15 +142,23 @@ class _Moving:
             return "not in the donor"
         if self.init_bands == "random" and name in self.here:
             return "init_bands=random"
-        if name in self.heads:
-            if self.network.task != self.donor.task:
-                return f"the donor was trained to {self.donor.task}"
-            if self.network.task == "reconstruct" and self.network.bands != self.donor.bands:
-                return f"the donor reconstructs {', '.join(self.donor.bands)}"
-            if not set(self.network.classes) & set(self.donor.classes):
-                return f"no class of the donor's, {', '.join(self.donor.classes)}"
+        if name in self.heads and (reason := self._other_outputs()):
+            return reason
         if theirs.keys() != layer.keys():
             return f"has {', '.join(layer)}, the donor's {', '.join(theirs)}"
+        return None
+
+    def _other_outputs(self) -> str | None:
+        """Why the layer that gives the outputs is drawn anew."""
+        if self.network.task != self.donor.task:
+            return f"the donor was trained to {self.donor.task}"
+        if self.heads[0] != self.heads[1]:
+            return f"outputs come from {self.heads[0]}, the donor's from {self.heads[1]}"
+        if self.network.task == "reconstruct":
+            same = self.network.bands == self.donor.bands
+            return None if same else f"the donor reconstructs {', '.join(self.donor.bands)}"
+        if not set(self.network.classes) & set(self.donor.classes):
+            return f"no class of the donor's, {', '.join(self.donor.classes)}"
         return None
 
     def _misfit(self, name: str, layer: Layer, filled: dict[str, Tensor | None]) -> str | None:

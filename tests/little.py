@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline import bundle
 from pipeline.bundle import Bundle
-from pipeline.network import build
+from pipeline.network import Task, build
 from pipeline.schema import EngineSection, TrackingSection
 from pipeline.store import Store, StoreWriter
 from pipeline.types import Bands, Classes
@@ -34,6 +34,23 @@ LAYERS: dict[str, dict[str, Any]] = {
     "flatten": {"_target_": "torch.nn.Flatten"},
     "head": {"_target_": "torch.nn.Linear"},
 }
+# Its narrowest layer keeps 6 numbers of the tile's 576.
+AUTOENCODER: dict[str, dict[str, Any]] = {
+    "normalize": {"_target_": "pipeline.layers.Normalize"},
+    "encoder": {
+        "conv1": {"_target_": "torch.nn.Conv2d", "out_channels": 5, "kernel_size": 3},
+        "relu1": {"_target_": "torch.nn.ReLU"},
+        "pool1": {"_target_": "torch.nn.MaxPool2d", "kernel_size": 2},
+    },
+    "flatten": {"_target_": "torch.nn.Flatten"},
+    "latent": {"_target_": "torch.nn.Linear", "out_features": 6},
+    "decoder": {
+        "unfold": {"_target_": "pipeline.layers.LinearToMap", "out_channels": 5, "shrink": 2},
+        "relu": {"_target_": "torch.nn.ReLU"},
+        "up": {"_target_": "torch.nn.Upsample", "scale_factor": 2},
+        "conv": {"_target_": "torch.nn.Conv2d", "kernel_size": 3, "padding": 1},
+    },
+}
 MLP = {name: LAYERS[name] for name in ("normalize", "flatten", "head")}
 
 
@@ -50,6 +67,7 @@ def store(
 ) -> Store:
     """Write a store with so many tiles in training, validation and test."""
     rows: list[dict[str, Any]] = []
+    labelled = len(classes) > 0
     with StoreWriter(root, BANDS, classes, SIZE, np.dtype(np.uint8)) as writer:
         train = tiles(np.arange(counts[0]) % 3, 0)
         for seed, (split, count) in enumerate(
@@ -57,7 +75,8 @@ def store(
         ):
             labels = np.arange(count) % 3
             writer.append(split, tiles(labels, seed))
-            rows += [_row(split, i, int(label)) for i, label in enumerate(labels)]
+            kept = labels if labelled else 0 * labels
+            rows += [_row(split, i, int(label)) for i, label in enumerate(kept)]
         flat = train.reshape(-1, len(BANDS)).astype(np.float64)
         writer.finish(pa.Table.from_pylist(rows), flat.mean(axis=0), flat.std(axis=0), 1.0)
     return Store.open(root)
@@ -70,7 +89,13 @@ def _row(split: str, i: int, label: int) -> dict[str, Any]:
     return {"id": f"{split}:{i}", "split": split, "label": label} | window | bounds | place
 
 
-def train(tiles: Store, root: Path, layers: dict[str, Any] = LAYERS, steps: int = 40) -> Bundle:
+def train(
+    tiles: Store,
+    root: Path,
+    layers: dict[str, Any] = LAYERS,
+    steps: int = 40,
+    task: Task = "classify",
+) -> Bundle:
     """Train a network on a store and save it; the first class and the third stay a bit confused."""
     network = build(
         layers,
@@ -79,13 +104,20 @@ def train(tiles: Store, root: Path, layers: dict[str, Any] = LAYERS, steps: int 
         tile_size=tiles.tile_size,
         mean=tiles.mean.tolist(),
         std=tiles.std.tolist(),
+        task=task,
     )
     pixels = torch.from_numpy(tiles.pixels("train").astype(np.float32)).permute(0, 3, 1, 2)
     labels = torch.from_numpy(tiles.labels("train"))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
     for _ in range(steps):
         optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(network(pixels), labels).backward()  # type: ignore[no-untyped-call]
+        outputs = network(pixels)
+        if task == "classify":
+            loss = torch.nn.functional.cross_entropy(outputs, labels)
+        else:
+            mean, deviation = network.band_statistics
+            loss = torch.nn.functional.mse_loss(outputs, (pixels - mean) / deviation)
+        torch.autograd.backward(loss)
         optimizer.step()
     params = {"model": {"name": "little", "layers": layers}}
     return bundle.save(network, data_digest=tiles.digest, params=params, root=root)
@@ -96,3 +128,10 @@ def project(folder: Path, layers: dict[str, Any] = LAYERS) -> tuple[Store, Bundl
     (folder / "data").mkdir()
     made = store(folder / "data" / "tiles")
     return made, train(made, folder / "models", layers)
+
+
+def drawing_project(folder: Path, classes: Classes = CLASSES) -> tuple[Store, Bundle]:
+    """The same with an autoencoder; ``Classes(())`` makes the tiles unlabelled."""
+    (folder / "data").mkdir()
+    made = store(folder / "data" / "tiles", classes)
+    return made, train(made, folder / "models", AUTOENCODER, 60, "reconstruct")

@@ -119,3 +119,27 @@ def test_overlapping_tiles_split_at_random_are_refused_by_name() -> None:
     left = np.arange(ROWS) * 5.0
     with pytest.raises(SplitError, match=r"same place in \w+ \(tile t\d+\) and in \w+ \(tile t\d+"):
         divide(_facts(left=left, right=left + 10), "scenes", CLASSES, _section(method="random"))
+
+
+def test_tiles_beyond_train_per_class_are_dropped_and_counted() -> None:
+    division = divide(_facts(), "scenes", CLASSES, _section(method="random", train_per_class=4))
+    labels = np.arange(ROWS) % 2
+    assert np.bincount(labels[division.split == 0]).tolist() == [4, 4]
+    assert np.bincount(labels[division.split > 0]).tolist() == [10, 10]
+    assert +division.dropped == {"beyond split.train_per_class": 12}
+
+
+def test_tiles_without_labels_are_split_all_the_same() -> None:
+    facts = _facts(label=np.zeros(ROWS, np.int64))
+    division = divide(facts, "scenes", Classes(()), _section(method="random"))
+    assert np.bincount(division.split).tolist() == [20, 10, 10]
+    blocks = divide(facts, "scenes", Classes(()), _section()).split.reshape(4, 10)
+    assert (blocks == blocks[:, :1]).all()
+    with pytest.raises(SplitError, match=r"labelled tiles for split\.train_per_class=4, got tiles"):
+        divide(facts, "scenes", Classes(()), _section(train_per_class=4))
+
+
+def test_a_split_without_tiles_is_named_where_there_are_no_labels() -> None:
+    facts = _facts(label=np.zeros(ROWS, np.int64))
+    with pytest.raises(SplitError, match=r"tiles in each split, .*tiles from validation, .*=scene"):
+        divide(facts, "scenes", Classes(()), _section(method="scene"))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Any
 
 import pytest
 import torch
 import yaml
 
+from pipeline.config import compose
 from pipeline.network import build
 from pipeline.types import Bands, Classes
 from tests.conftest import ROOT
@@ -36,6 +38,19 @@ def test_every_activation_of_the_page_is_there() -> None:
     assert said is not None
     files = {path.stem for path in (ROOT / "conf" / "activation").glob("*.yaml")}
     assert set(re.split(r",\s+", said.group(1))) == files
+
+
+def commands() -> list[list[str]]:
+    """Overrides of each command of the page on autoencoders, the first value of a sweep."""
+    text = (ROOT / "docs" / "autoencoders.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.startswith("dvc exp run")]
+    words = [shlex.split(line)[3:] for line in lines]
+    return [[re.sub(",.*", "", word) for word in line if "=" in word] for line in words]
+
+
+@pytest.mark.parametrize("overrides", commands(), ids=" ".join)
+def test_every_command_on_autoencoders_composes(overrides: list[str]) -> None:
+    assert compose(overrides)
 
 
 def test_the_mistakes_of_the_page_read_as_it_says() -> None:

@@ -172,3 +172,42 @@ def test_an_empty_split_is_refused(made: tuple[Path, Store, Bundle], tmp_path: P
 def test_a_network_that_diverged_is_refused() -> None:
     with pytest.raises(BundleError, match="1 of 2 tiles without"):
         check_finite(np.array([[0.5, 0.5], [np.nan, 0.5]], dtype=np.float32))
+
+
+@pytest.mark.parametrize("classes", [little.CLASSES, Classes(())])
+def test_an_autoencoder_is_measured_by_what_it_draws_again(
+    classes: Classes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    store, bundle = little.drawing_project(tmp_path, classes)
+    monkeypatch.chdir(tmp_path)
+    Path("reports/figures").mkdir(parents=True)
+    Path("reports/figures/confusion.png").touch()  # of a classifier before it
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
+    written = json.loads(Path("reports/metrics.json").read_text())
+    assert list(written) == ["n", "mse", "r2", "psnr", "per_band"]
+    pixels = store.pixels("test")
+    apart = (bundle.reconstructions(pixels, batch_size=31) - pixels.astype(float)) / store.std
+    assert written["n"] == 31
+    assert written["mse"] == pytest.approx(np.square(apart).mean(), rel=1e-5)
+    nir = written["per_band"]["nir"]
+    assert nir["rmse"] == pytest.approx(np.sqrt(np.square(apart[..., 3]).mean()) * store.std[3])
+    with Path("reports/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["tile_id", "actual", "mse"]
+    assert [row["tile_id"] for row in rows] == [f"test:{i}" for i in range(31)]
+    assert [row["actual"] for row in rows[:2]] == (["building", "trees"] if classes else ["", ""])
+    errors = np.square(apart).mean(axis=(1, 2, 3))
+    np.testing.assert_allclose([float(row["mse"]) for row in rows], errors, atol=2e-6)
+    assert Path("reports/confusion.csv").read_text() == ",".join(classes) + "\n"
+    names = ["errors.png", "reconstructions.png"]
+    assert sorted(path.name for path in Path("reports/figures").iterdir()) == names
+    assert "share of variance drawn again" in capsys.readouterr().out
+    assert evaluate.flat(written, "test")["test_rmse/nir"] == nir["rmse"]
+
+
+def test_an_autoencoder_takes_tiles_of_any_class(tmp_path: Path) -> None:
+    little.drawing_project(tmp_path)
+    little.store(tmp_path / "none", Classes(()), (3, 3, 3))
+    trained = Trained.open(little.ENGINE, tmp_path / "none", tmp_path / "models")
+    assert trained.errors("test", 2).squared.shape == (3, 4)

@@ -11,8 +11,9 @@ import torch
 from pipeline import bundle, metrics
 from pipeline.bundle import Bundle
 from pipeline.network import build
-from pipeline.schema import ExportSection
+from pipeline.schema import EvaluateSection, ExportSection
 from pipeline.stages import evaluate, export
+from pipeline.types import Classes
 from tests import little
 
 NORM = {"_target_": "torch.nn.BatchNorm2d"}
@@ -102,3 +103,27 @@ def test_an_exported_network_does_not_tell_where_it_was_made(
     content = (tmp_path / "model.onnx").read_bytes()
     assert b".py" not in content
     assert str(Path(export.__file__).parent).encode() not in content
+
+
+def test_an_autoencoder_is_exported_with_what_turns_its_output_into_raw_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    store, trained = little.drawing_project(tmp_path, Classes(()))
+    evaluate.run(EvaluateSection(split="test", batch_size=8), little.ENGINE, little.UNTRACKED)
+    export.run(ExportSection(onnx=True))
+    path = "models/export/model.onnx"
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    pixels = store.pixels("test").astype(np.float32).transpose(0, 3, 1, 2)
+    drawn = np.asarray(session.run(["reconstruction"], {"pixels": pixels})[0])
+    raw = drawn.transpose(0, 2, 3, 1) * store.std + store.mean
+    expected = trained.reconstructions(store.pixels("test"), batch_size=31)
+    np.testing.assert_allclose(raw, expected, rtol=1e-3, atol=1e-2)
+    text = Path("models/export/model.md").read_text()
+    assert "Draws a tile of 12 x 12 pixels again" in text
+    assert f"red {store.std[0]:.6g} and {store.mean[0]:.6g}" in text
+    assert "output `reconstruction`" in text
+    measures = json.loads(Path("reports/metrics.json").read_text())
+    assert f"On 31 tiles: mean squared error {measures['mse']:.4f} of normalized pixels" in text
+    assert f"| nir | {measures['per_band']['nir']['mse']:.4f} |" in text
+    assert "lasses" not in text

@@ -217,6 +217,39 @@ def test_a_class_missing_from_a_split_is_named(tmp_path: Path) -> None:
     assert _run(source, validation=0.0, train=0.5, test=0.5).counts["test"]["trees"] == 4
 
 
+def test_a_store_without_labels_has_no_classes_and_counts_its_tiles(
+    scenes: ScenesSource, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = scenes.model_copy(update={"labels": "none", "pattern": "????.tif"})
+    store = _run(source)
+    assert store.classes.names == ()
+    assert _report()["dropped"] == {"nodata": 2}
+    assert _report()["classes"] == []
+    assert _report()["counts"] == store.counts
+    assert list(store.counts) == ["train", "validation", "test"]
+    assert [list(counts) for counts in store.counts.values()] == [["unlabelled"]] * 3
+    assert sum(map(store.count, store.counts)) == 2 * 30 * 24 - 2
+    assert not store.labels("test").any()
+    assert store.names("test") == [""] * store.count("test")
+    assert store.tile(3).label == 0
+    assert "unlabelled" in capsys.readouterr().out
+
+
+def test_few_labelled_tiles_are_chosen_by_the_seed_and_the_rest_is_counted(
+    tmp_path: Path,
+) -> None:
+    source = _folders(tmp_path / "a", {"water": [10] * 30, "trees": [10] * 20})
+    store = _run(source, train_per_class=4)
+    assert store.counts["train"] == {"trees": 4, "water": 4}
+    assert store.counts["test"] == {"trees": 4, "water": 6}
+    assert _report()["dropped"] == {"beyond split.train_per_class": 12 - 4 + 18 - 4}
+    ids = set(store.index["id"])
+    few = _run(source, train_per_class=2)
+    assert set(few.index["id"]) < ids
+    pixels = few.pixels("train").astype(float)
+    np.testing.assert_allclose(few.mean, pixels.mean((0, 1, 2)), rtol=1e-12)
+
+
 def test_no_tile_at_all_says_why(tmp_path: Path) -> None:
     source = _folders(tmp_path / "a", {"water": [9], "trees": [8]})
     with pytest.raises(SourceError, match=r"got none: not kept: beyond the edge 2\. .*tiles\.size"):

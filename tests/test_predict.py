@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline import mapping
 from pipeline.bundle import Bundle
-from pipeline.errors import BandError, ConfigError, SourceError
+from pipeline.errors import BandError, BundleError, ConfigError, SourceError
 from pipeline.mapping import Cells
 from pipeline.schema import FoldersSource, PredictSection
 from pipeline.stages import predict
@@ -221,3 +221,17 @@ def test_real_scene_of_sixteen_bits_is_mapped(
     with rasterio.open("predictions/town.tif") as file:
         assert file.crs == profile["crs"]
         assert file.bounds.left == pytest.approx(profile["transform"].c)
+
+
+def test_an_autoencoder_maps_no_classes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    little.drawing_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    none = PredictSection(scenes={}, stride=None, batch_size=7)
+    predict.run(none, SOURCE, little.ENGINE, little.UNTRACKED)
+    assert capsys.readouterr().out.startswith("An autoencoder maps no classes")
+    with pytest.raises(
+        BundleError, match=r"maps no classes: .*can't map town\. Train a classifier"
+    ):
+        predict.run(section(tmp_path / "town.tif"), SOURCE, little.ENGINE, little.UNTRACKED)

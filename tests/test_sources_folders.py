@@ -148,3 +148,25 @@ def test_eurosat(
     pixels, facts, _ = _read(plan, tmp_path)
     assert pixels.shape == (10 * tiles, size, size, len(bands))
     assert np.bincount(facts["label"].to_numpy()).tolist() == [tiles] * 10
+
+
+def test_without_labels_files_at_any_depth_are_taken(root: Path, tmp_path: Path) -> None:
+    write_raster(root / "loose.tif", noise(8, 8, 2, seed=4))
+    write_raster(root / "deep" / "er" / "9.tif", noise(8, 16, 2, seed=5))
+    write_raster(root / ".hidden" / "1.tif", noise(8, 8, 2))
+    plan = look(_source(root, labels="none", classes=["snow"]), TilesSection(size=8))
+    _, facts, dropped = _read(plan, tmp_path)
+    assert plan.classes.names == ()
+    names = ["deep/er/9.tif", "loose.tif", "trees/1.tif", "trees/2.tif", "water/1.tif"]
+    assert plan.files == names
+    assert facts["label"].to_pylist() == [0] * 9  # two, one, one, four, one
+    assert list(dict.fromkeys(facts["group"].to_pylist())) == names
+    assert len(set(facts["id"].to_pylist())) == 9
+    assert dropped == {"beyond the edge": 5}
+
+
+def test_a_folder_of_nothing_but_tiles_needs_no_classes(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"rasters below .*, got no file that fits '\*'"):
+        look(_source(tmp_path, labels="none"), TilesSection(size=8))
+    write_raster(tmp_path / "a.tif", noise(8, 8, 2))
+    assert look(_source(tmp_path, labels="none"), TilesSection(size=8)).files == ["a.tif"]

@@ -188,3 +188,21 @@ def test_real_files(real_data: Path, name: str, counts: tuple[int, ...]) -> None
     batches = [list(task.read()) for task in plan.tasks]
     assert tuple(sum(len(batch.pixels) for batch in part) for part in batches) == counts
     assert all(batch.pixels.dtype == np.uint8 for part in batches for batch in part)
+
+
+def test_labels_are_left_unread_where_none_are_wanted(mat: Path, folder: Path) -> None:
+    bare = {name: value for name, value in _variables().items() if name.endswith("_x")}
+    savemat(mat, bare)
+    for name in ("train", "test"):
+        (folder / f"y_{name}_sat6.csv").unlink()
+    for path in (mat, folder):
+        plan = look(_source(path, labels="none"), TilesSection(size=28))
+        assert plan.classes.names == ()
+        batches = [batch for task in plan.tasks for batch in task.read()]
+        pixels = np.concatenate([batch.pixels for batch in batches])
+        np.testing.assert_array_equal(pixels.reshape(-1, 28, 4), np.concatenate([TRAIN, TEST]))
+        facts = [row for batch in batches for row in batch.facts.to_pylist()]
+        assert [row["official"] for row in facts] == ["train"] * 30 + ["test"] * 12
+        assert {row["label"] for row in facts} == {0}
+        with pytest.raises(SourceError):
+            look(_source(path), TilesSection(size=28))

@@ -247,3 +247,21 @@ def test_settings_that_do_not_fit_are_told(
         look(_source(tmp_path / "nowhere"), TilesSection(size=10))
     with pytest.raises(error, match=message):
         look(_source(tmp_path, **changes), TilesSection(size=10))
+
+
+def test_scenes_without_labels_give_every_tile(tmp_path: Path) -> None:
+    pixels = noise(20, 30, 2)
+    pixels[0, 0] = 0
+    write_raster(tmp_path / "a.tif", pixels, nodata=0)
+    write_raster(tmp_path / "b.tif", noise(10, 10, 2))
+    plan = look(_source(tmp_path, labels="none", min_purity=1.0), TilesSection(size=10))
+    assert plan.classes.names == ()
+    facts, dropped = _read(tmp_path, TilesSection(size=10), labels="none", classes=None)
+    assert len(facts) == 2 * 3 - 1 + 1
+    assert set(facts["label"].to_pylist()) == {0}
+    assert dropped == {"nodata": 1}
+
+
+def test_scenes_with_labels_need_classes(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"source\.classes=.*source\.labels=none"):
+        _source(tmp_path, classes=None)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.split import assign, blocks, number, official, overlaps
+from pipeline.split import assign, beyond, blocks, number, official, overlaps
 
 FRACTIONS = (0.7, 0.15, 0.15)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -96,6 +96,27 @@ def test_official_keeps_the_test_tiles_and_cuts_validation_by_unit() -> None:
     assert (split[80:] == 2).all()
     assert np.bincount(split[:80]).tolist() == [60, 20]
     assert all(len(set(split[units == unit])) == 1 for unit in range(25))
+
+
+@given(st.integers(1, 200), st.integers(1, 5), st.integers(1, 30), SEEDS)
+def test_no_more_training_tiles_of_a_class_than_asked_for(
+    tiles: int, classes: int, most: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    labels, split = random.integers(0, classes, tiles), random.integers(-1, 3, tiles)
+    many = beyond(split, labels, most, seed)
+    assert not many[split != 0].any()
+    for label in range(classes):
+        have = (split == 0) & (labels == label)
+        assert (have & ~many).sum() == min(most, have.sum())
+    # A smaller number keeps a part of what a larger one keeps.
+    assert (many <= beyond(split, labels, max(1, most // 2), seed)).all()
+
+
+def test_the_seed_chooses_the_few() -> None:
+    labels, split = np.zeros(50, np.int64), np.zeros(50, np.int64)
+    assert (beyond(split, labels, 5, 1) == beyond(split, labels, 5, 1)).all()
+    assert (beyond(split, labels, 5, 1) != beyond(split, labels, 5, 2)).any()
 
 
 def test_number_tells_rows_apart() -> None:

@@ -19,7 +19,7 @@ from pipeline.schema import (
     AugmentSection,
     EngineSection,
     InitSection,
-    LossSection,
+    Loss,
     ModelSection,
     Optimizer,
     Schedule,
@@ -29,6 +29,7 @@ from pipeline.schema import (
 from pipeline.stages import train
 from pipeline.store import Store
 from pipeline.tasks.trainer import BestCheckpoint, direction, make, precision
+from pipeline.types import Classes
 from tests import little
 
 HERE = Path(__file__).resolve().parent.parent
@@ -51,14 +52,17 @@ def sections(**changes: dict[str, Any]) -> dict[str, Any]:
     schedules: TypeAdapter[Schedule] = TypeAdapter(Schedule)
     augment = {"flips": True, "quarter_turns": True, "brightness": 0, "contrast": 0, "noise": 0.1}
     adam = {"name": "adam", "lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0}
-    loss = {"name": "cross_entropy", "label_smoothing": 0, "class_weights": "none"}
+    entropy = {"name": "cross_entropy", "label_smoothing": 0, "class_weights": "none"}
+    loss = {} if "name" in changes.get("loss", {}) else entropy  # another loss has other keys
+    losses: TypeAdapter[Loss] = TypeAdapter(Loss)
+    model = {"name": "little", "layers": options("layers", little.LAYERS)}
     return {
-        "model": ModelSection(name="little", layers=options("layers", little.LAYERS)),
+        "model": ModelSection(**options("model", model)),
         "init": InitSection(name="he"),
         "augment": AugmentSection(**options("augment", augment)),
         "optimizer": optimizers.validate_python(options("optimizer", adam)),
         "schedule": schedules.validate_python(options("schedule", {"name": "constant"})),
-        "loss": LossSection(**options("loss", loss)),
+        "loss": losses.validate_python(options("loss", loss)),
         "train": TrainSection(**options("train", TRAIN)),
         "trainer": TrainerSection(**options("trainer", TRAINER)),
         "engine": little.ENGINE,
@@ -186,6 +190,46 @@ def test_bf16_trains_and_measures_in_float32(place: Path) -> None:
 @pytest.mark.parametrize(("measure", "expected"), [("validation_loss", "min"), ("f1", "max")])
 def test_the_direction_of_a_measure(measure: str, expected: str) -> None:
     assert direction(measure) == expected
+
+
+DRAW: dict[str, Any] = {
+    "model": {"layers": little.AUTOENCODER, "task": "reconstruct"},
+    "loss": {"name": "squared_error"},
+}
+
+
+@pytest.mark.parametrize("classes", [little.CLASSES, Classes(())])
+def test_an_autoencoder_trains_with_labels_and_without(
+    classes: Classes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (tmp_path / "data").mkdir()
+    store = little.store(tmp_path / "data" / "tiles", classes)
+    monkeypatch.chdir(tmp_path)
+    train.run(**sections(train={"epochs": 5, "monitor": "loss", "average": 0.5}, **DRAW))
+    rows = curves(tmp_path)
+    assert list(rows[0]) == ["epoch", "train_loss", "validation_loss", "learning_rate"]
+    assert rows[-1]["validation_loss"] < rows[0]["validation_loss"]
+    kept = bundle.load()
+    assert kept.reconstructs
+    assert kept.classes == classes
+    pixels = store.pixels("validation")
+    apart = (kept.reconstructions(pixels, batch_size=12) - pixels.astype(float)) / store.std
+    best = min(row["validation_loss"] for row in rows)
+    assert np.square(apart).mean() == pytest.approx(best, rel=1e-4)
+    assert "accuracy" not in capsys.readouterr().out
+
+
+def test_an_autoencoder_of_two_processes_is_that_of_one(place: Path) -> None:
+    plain = {"flips": False, "quarter_turns": False, "noise": 0}
+    options: dict[str, Any] = {"augment": plain, **DRAW}
+    where = {"strategy": "ddp", "devices": 2}
+    two = run_script(place, train={"batch_size": 8, "monitor": "loss"}, trainer=where, **options)
+    assert two.returncode == 0, two.stderr
+    rows = curves(place)
+    train.run(**sections(train={"batch_size": 16, "monitor": "loss"}, **options))
+    for one, other in zip(curves(place), rows, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
 
 
 SCRIPT = """

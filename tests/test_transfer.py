@@ -122,7 +122,13 @@ def test_the_first_layer_starts_as_init_bands_says(choice: Any) -> None:
         return
     assert torch.equal(donor.get_parameter("conv1.bias"), made.get_parameter("conv1.bias"))
     assert (found.by_band, found.new_bands, found.fresh) == (["conv1"], ["nir"], {})
-    assert found.lines()[1] == "Other bands, moved by name: conv1; new to the donor: nir."
+    assert (
+        found.lines()[1]
+        == {
+            "by_name": "Started by the names of the donor's bands: conv1; new to the donor: nir.",
+            "mean": "Started from the mean of the donor's bands: conv1; new to the donor: nir.",
+        }[choice]
+    )
 
 
 def test_the_same_bands_in_another_order_give_the_same_answers() -> None:
@@ -144,7 +150,8 @@ def test_classes_of_one_name_move_their_rows_and_others_are_drawn() -> None:
         assert torch.equal(mine[1], drawn[1])
         assert torch.equal(mine[2], theirs[0])
     assert (found.by_class, found.new_classes) == (["head"], ["road"])
-    assert "Other classes, moved by name: head; new to the donor: road." in found.lines()
+    said = "Started by the names of the donor's classes: head; new to the donor: road."
+    assert found.lines()[1] == said
 
 
 def test_a_layer_that_is_both_first_and_last_moves_by_band_and_by_class() -> None:
@@ -179,6 +186,23 @@ def test_an_autoencoder_of_other_bands_draws_the_layer_that_gives_them() -> None
     found = transfer(network(DECODER, task="reconstruct"), donor)
     assert found.by_band == ["conv1"]
     assert found.fresh == {"head": "the donor reconstructs red, green, blue"}
+
+
+def test_an_autoencoder_knows_no_classes() -> None:
+    donor = network(DECODER, classes=Classes(("x", "y")), seed=5, task="reconstruct")
+    made = network(DECODER, task="reconstruct")
+    assert transfer(made, donor).taken == ["conv1", "head"]
+    assert equal(made, donor, "head")
+
+
+def test_a_layer_that_is_the_head_of_one_network_alone_is_drawn_anew() -> None:
+    linear = {"_target_": "torch.nn.Linear"}
+    longer = {**little.LAYERS, "head": {**linear, "out_features": 3}, "last": linear}
+    found = transfer(network(longer), network(seed=5))
+    assert found.fresh == {
+        "head": "outputs come from last, the donor's from head",
+        "last": "not in the donor",
+    }
 
 
 def test_nothing_in_common_says_what_there_is() -> None:
@@ -250,7 +274,7 @@ def test_two_processes_train_a_frozen_network_as_one_does(place: Path) -> None:
         **options,
     )
     assert two.returncode == 0, two.stderr
-    assert "Donor donor" in two.stdout
+    assert two.stdout.count("Donor donor") == two.stdout.count("Frozen: conv1, relu1.") == 1
     both = bundle.load().network
     train.run(**sections(train={"batch_size": 16, **frozen}, **options))
     for key, value in bundle.load().network.state_dict().items():

@@ -174,15 +174,18 @@ def test_network_table_and_maps_are_shown_where_they_exist(here: Path) -> None:
 
     model = ModelSection(name="little", layers=dict(little.LAYERS))
     init, train = InitSection(name="he"), TrainSection.model_validate(TRAIN)
-    analyze.run(AnalyzeSection(batch_size=8), model, init, train)
+    analyze.run(AnalyzeSection(batch_size=8, strict=False), model, init, train)
     _run(tiles=[0])  # makes a picture to show as a map, whichever test came before
     Path("predictions").mkdir()
     Path("predictions/far_east.png").write_bytes(Path("reports/visualize/kernels.png").read_bytes())
     html = _run(tiles=[0])
     assert "<h3>far_east</h3>" in html
-    assert re.search(
-        r"<th scope=\"row\">pool1</th><td class=\"left\">MaxPool2d</td><td>5 . 5 . 5", html
-    )
+    assert '<th scope="row">pool1</th><td class="left">MaxPool2d 2x2</td><td>5x5x5</td>' in html
+    diagram = html[html.index("<svg") : html.index("</svg>")]
+    assert ">pool1</text>" in diagram
+    # 10 pixels go into pool1, 5 pairs; 5 go into conv2 and leave it as 3.
+    assert "<code>head</code> holds 111 of 480 parameters" not in html
+    assert _parsed(html).open == []
 
 
 def test_names_from_files_can_not_inject_markup(here: Path) -> None:
@@ -208,3 +211,44 @@ def test_network_without_a_convolution_still_gets_a_page(
     assert [path.name for path in Path("reports/visualize").iterdir()] == ["kernels.png"]
     with pytest.raises(NetworkError, match="none in this network"):
         _run(layer="head")
+
+
+@pytest.mark.parametrize("names", [("building", "trees", "water"), ()])
+def test_the_page_of_an_autoencoder_shows_tiles_drawn_again_and_no_classes(
+    names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline.types import Classes
+
+    store, bundle = little.drawing_project(tmp_path, Classes(names))
+    monkeypatch.chdir(tmp_path)
+    assert "Not measured yet" in _run()
+    evaluate.run(EvaluateSection(split="test", batch_size=8), little.ENGINE, little.UNTRACKED)
+    Path("predictions").mkdir()
+    figure = Path("reports/figures/errors.png").read_bytes()
+    Path("predictions/map.png").write_bytes(figure)  # of a classifier before it
+    html = _run()
+    page = _parsed(html)
+    assert page.open == []
+    assert page.out == []
+    assert "draws its input again" in html
+    for heading in ("Band by band", "Tiles drawn again", "Filters of <code>encoder.conv1</code>"):
+        assert heading in html
+    for heading in ("What is taken for what", "Class by class", "Class maps", "Not measured"):
+        assert heading not in html
+    held = np.load("reports/visualize/reconstructions.npz")
+    drawn = bundle.reconstructions(store.pixels("test", held["rows"]), batch_size=6)
+    np.testing.assert_allclose(held["pixels"], drawn, rtol=1e-4, atol=1e-3)
+    apart = (drawn - store.pixels("test", held["rows"]).astype(float)) / store.std
+    errors = np.square(apart).mean((1, 2, 3))
+    assert (np.diff(errors) >= 0).all()
+    assert page.images == 2 + 6 + 1 + 1  # filters, activations, kernels, reconstructions
+
+
+def test_measures_of_another_task_are_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little.drawing_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("reports").mkdir()
+    Path("reports/metrics.json").write_text('{"accuracy": 1.0, "per_class": {}}')
+    assert "Not measured yet" in _run(tiles=[0])

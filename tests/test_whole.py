@@ -146,6 +146,20 @@ def test_metrics_and_plots_are_dvc_s(clone: Clone, first: str) -> None:
     assert "validation_accuracy" in page
 
 
+def test_a_donor_that_changes_reruns_the_training(clone: Clone, first: str) -> None:
+    donor = clone.place.with_name("donor")
+    shutil.copytree(clone.place / "models", donor)
+    changes = [*QUICK, f"train.init_from={donor}", "train.freeze=[conv]"]
+    clone.run("python", "-m", "pipeline", "compose", *changes)
+    output = clone.run("dvc", "repro", "train")
+    assert clone.ran(output) == {"train"}
+    assert "2 of 2 layers with weights start from the donor." in output
+    assert clone.ran(clone.run("dvc", "repro", "train")) == set()
+    facts = donor / "model.json"
+    facts.write_text(facts.read_text() + "\n")
+    assert clone.ran(clone.run("dvc", "repro", "train")) == {"train"}
+
+
 def test_queued_experiments_land_in_the_same_store_under_dvc_s_names(
     clone: Clone, first: str
 ) -> None:
@@ -160,3 +174,18 @@ def test_queued_experiments_land_in_the_same_store_under_dvc_s_names(
              for rev in rev["revs"] if rev.get("name")}  # fmt: skip
     assert len(names) == 2
     assert set(clone.runs()) - before == names
+
+
+def test_an_autoencoder_passes_from_tiles_without_labels_to_its_export(
+    clone: Clone, first: str
+) -> None:
+    changes = [*QUICK, "model=autoencoder", "source.labels=none", "tracking=none"]
+    clone.run("python", "-m", "pipeline", "compose", *changes)
+    stages = set(yaml.safe_load((clone.place / "dvc.yaml").read_text())["stages"])
+    assert clone.ran(clone.run("dvc", "repro")) == stages - {"source", "predict"}
+    metrics = json.loads((clone.place / "reports/metrics.json").read_text())
+    assert set(metrics["per_band"]) == {"red", "green", "blue", "nir"}
+    counts = json.loads((clone.place / "reports/ingest.json").read_text())["counts"]
+    assert counts["test"] == {"unlabelled": metrics["n"]}
+    assert "reconstruction" in (clone.place / "models/export/model.md").read_text()
+    clone.run("dvc", "plots", "show", "--out", "dvc_plots")

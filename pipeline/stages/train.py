@@ -95,7 +95,7 @@ def run(
     if train.init_from is not None:
         params["donor"] = _start_from(train.init_from, network, train, tracking)
     if frozen := freeze(network, train.freeze):
-        say(f"Frozen: {', '.join(frozen)}.")
+        _tell([f"Frozen: {', '.join(frozen)}."])
     with (
         _checkpoints(_key(params, store.digest)) as folder,
         start(
@@ -167,9 +167,14 @@ def _start_from(
     """Take over what a donor has; what came of it, for the record."""
     giver = donor.load(address, tracking)
     moved = transfer(network, giver.network, train.init_bands)
-    for line in (f"Donor {address} ({giver.digest[:12]}):", *moved.lines()):
-        say(line)
+    _tell([f"Donor {address} ({giver.digest[:12]}):", *moved.lines()])
     return {"digest": giver.digest, **moved.facts()}
+
+
+def _tell(lines: Sequence[str]) -> None:
+    """Print lines, once however many processes train."""
+    for line in lines if rank_zero() else ():
+        say(line)
 
 
 def _keep(
