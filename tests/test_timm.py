@@ -23,6 +23,7 @@ from pipeline.schema import (
     AnalyzeSection,
     InitSection,
     ModelSection,
+    PredictSection,
     TrainSection,
     VisualizeSection,
 )
@@ -231,7 +232,8 @@ def test_the_stages_look_inside_it(project: Path, timm: FakeTimm) -> None:
     look = VisualizeSection(
         layer="backbone.conv1", filters=[11], tiles=[0], kernel_band=None, batch_size=16
     )
-    visualize.run(look, little.ENGINE, little.UNTRACKED)
+    none = PredictSection(scenes={}, stride=None, batch_size=8)
+    visualize.run(look, none, little.ENGINE, little.UNTRACKED)
     with np.load("reports/visualize/filters.npz") as arrays:
         assert arrays["backbone.conv1"].shape == (64, 4, 7, 7)
     with np.load("reports/visualize/activations.npz") as arrays:

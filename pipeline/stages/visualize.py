@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,9 @@ from pipeline.report import Inside, Picture, Subject
 from pipeline.trained import Trained
 
 if TYPE_CHECKING:
-    from pipeline.schema import EngineSection, TrackingSection, VisualizeSection
+    from pipeline.schema import EngineSection, PredictSection, TrackingSection, VisualizeSection
 
-REPORTS, PREDICTIONS = Path("reports"), Path("predictions")
+REPORTS = Path("reports")
 OUT = REPORTS / "visualize"
 SPLIT = "test"
 FILTERS = 6  # whose activations are shown unless some are named
@@ -41,7 +41,12 @@ class Shown:
     colours: list[str]
 
 
-def run(visualize: VisualizeSection, engine: EngineSection, tracking: TrackingSection) -> None:
+def run(
+    visualize: VisualizeSection,
+    predict: PredictSection,
+    engine: EngineSection,
+    tracking: TrackingSection,
+) -> None:
     """Write pictures and arrays to ``reports/visualize/`` and the page ``reports/index.html``."""
     trained = Trained.open(engine)
     network = trained.bundle.network
@@ -68,9 +73,20 @@ def run(visualize: VisualizeSection, engine: EngineSection, tracking: TrackingSe
             draw_activations(trained, shown, layer, chosen),
             **others,
         )
-    page = report.write(subject(trained), content, REPORTS, PREDICTIONS)
+    forget_maps(predict.scenes)
+    page = report.write(subject(trained), content, REPORTS, predict.scenes)
     console.say(f"Wrote {page} and {len(list(OUT.iterdir()))} files in {OUT}.")
     record(trained, page, tracking)
+
+
+def forget_maps(scenes: Collection[str]) -> None:
+    """Remove pictures of scenes that are named no longer: DVC looks at their folder as a whole.
+
+    It knows what a stage writes, not what it once wrote. The maps in ``predictions/`` stay.
+    """
+    for path in (REPORTS / "maps").glob("*.png"):
+        if path.stem not in scenes:
+            path.unlink()
 
 
 def subject(trained: Trained) -> Subject:
