@@ -54,9 +54,14 @@ def _weights(filters: int, channels: int, side: int = 3) -> NDArray[np.float32]:
 def _activations(filters: int) -> Figure:
     view = _rng().random((12, 12, 3))
     after = _rng().normal(size=(filters, 10, 10))
-    stages = {"convolution\nblock2.conv1": after, "activation\nblock2.relu1": after.clip(0)}
+    own = [f"filter {i}" for i in range(filters)]
+    stages = [
+        inside.Answers("convolution\nblock2.conv1", own, after),
+        inside.Answers("activation\nblock2.relu1", own, after.clip(0)),
+        inside.Answers("convolution\nblock2.branch.reduce.conv2", ["filter 127"], after[:1]),
+    ]
     views = {"natural colour": view, "false colour": view}
-    return inside.activations(views, stages, list(range(filters)), "HerbaceousVegetation: a/b.tif")
+    return inside.activations(views, stages, "HerbaceousVegetation: a/b.tif")
 
 
 def _kernels(tiles: int) -> Figure:

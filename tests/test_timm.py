@@ -191,10 +191,10 @@ def test_its_first_filters_and_what_they_answer_are_seen(timm: FakeTimm) -> None
     made = network(layers("widenet"))
     assert probes.first_convolution(made) == "backbone.conv1"
     assert probes.filters(made, "backbone.conv1").shape == (64, 4, 7, 7)
-    chain = probes.chain(made, "backbone.conv1")
-    assert chain.layers == ["backbone.conv1", "backbone.act1", "backbone.maxpool"]
+    chain = [step.layer for step in probes.chain(made, "backbone.conv1")]
+    assert chain == ["backbone.conv1", "backbone.act1", "backbone.maxpool"]
     pixels = np.random.default_rng(0).integers(0, 255, (2, 28, 28, 4))
-    heard = probes.activations(made, pixels, [*chain.layers, "backbone.layer1.0.conv1"])
+    heard = probes.activations(made, pixels, [*chain, "backbone.layer1.0.conv1"])
     assert [maps.shape[2] for maps in heard.values()] == [14, 14, 7, 7]
     np.testing.assert_array_equal(heard["backbone.act1"].min(), 0)
 
@@ -274,9 +274,8 @@ def test_real_models_build_learn_and_come_back(real_timm: Any, name: str, tmp_pa
 def test_the_filters_of_a_real_one_are_seven_by_seven(real_timm: Any) -> None:
     donor, made = (network(layers("resnet18"), bands, 64) for bands in (RGB, little.BANDS))
     assert probes.filters(donor, "backbone.conv1").shape == (64, 3, 7, 7)
-    assert probes.chain(made, "backbone.conv1").layers == [
-        "backbone.conv1", "backbone.act1", "backbone.maxpool",
-    ]  # fmt: skip
+    chain = [step.layer for step in probes.chain(made, "backbone.conv1")]
+    assert chain == ["backbone.conv1", "backbone.act1", "backbone.maxpool"]
     found = transfer(made, donor)
     assert found.by_band == ["backbone.conv1"]
     assert found.fresh == {}
