@@ -77,11 +77,14 @@ def test_params_in_dvc_yaml_are_the_sections_that_a_stage_takes(
 def test_dvc_lock_was_written_by_this_code(root: Path) -> None:
     """Else a fresh clone reruns at once what its dvc.lock says is done."""
     locked = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
-    stale = {
-        stage: dep["path"]
+    stale = [
+        stage
         for stage, facts in locked.items()
-        for dep in facts["deps"]
-        if dep["path"].startswith("pipeline/")
-        and hashlib.md5((root / dep["path"]).read_bytes()).hexdigest() != dep["md5"]
-    }
-    assert stale == {}, "run make repro, and commit dvc.lock with the files that it changed"
+        if any(
+            hashlib.md5((root / dep["path"]).read_bytes()).hexdigest() != dep["md5"]
+            for dep in facts["deps"]
+            if dep["path"].startswith("pipeline/")
+        )
+    ]
+    told = f"out of date: {', '.join(stale)}; run make repro, commit dvc.lock and what it changed"
+    assert not stale, told
