@@ -28,7 +28,7 @@ from pipeline.schema import (
 )
 from pipeline.stages import train
 from pipeline.store import Store
-from pipeline.tasks.trainer import BestCheckpoint, direction, make, precision
+from pipeline.tasks.trainer import direction, make, precision
 from pipeline.types import Classes
 from tests import little
 
@@ -102,19 +102,6 @@ def test_training_writes_the_bundle_and_the_curves(
     printed = capsys.readouterr().out
     assert printed.count("\nepoch ") == 8
     assert "Kept epoch" in printed
-    assert not list((place / ".checkpoints").iterdir())
-
-
-def test_a_training_that_was_stopped_leaves_no_checkpoints(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(_: object, keeper: BestCheckpoint, *__: object) -> None:
-        assert Path(keeper.best_model_path).is_file()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "_keep", stop)
-    with pytest.raises(KeyboardInterrupt):
-        train.run(**sections())
     assert not list((place / ".checkpoints").iterdir())
 
 

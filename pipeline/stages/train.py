@@ -6,8 +6,7 @@ import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,13 +95,11 @@ def run(
         params["donor"] = _start_from(train.init_from, network, train, tracking)
     if frozen := freeze(network, train.freeze):
         _tell([f"Frozen: {', '.join(frozen)}."])
-    with (
-        _checkpoints(_key(params, store.digest)) as folder,
-        start(
-            tracking, params=composed or params, overrides=overrides, data=_facts(store)
-        ) as record,
-    ):
-        keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
+    folder = CHECKPOINTS / _key(params, store.digest)
+    keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
+    with start(
+        tracking, params=composed or params, overrides=overrides, data=_facts(store)
+    ) as record:
         if "donor" in params:
             record.tag("donor", params["donor"]["digest"])
         lightning = trainers.make(
@@ -140,18 +137,7 @@ def run(
         record.tag("model_digest", kept.digest)
         record.artifact(MODELS, "model")
         record.artifact(CURVES, "train")
-
-
-@contextmanager
-def _checkpoints(key: str) -> Iterator[Path]:
-    """The folder that a training keeps its checkpoints in; gone with it, whatever its end is."""
-    folder = CHECKPOINTS / key
-    try:
-        yield folder
-    finally:
-        # With DDP the other processes end while the first still reads the best weights.
-        if rank_zero():
-            shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _task(network: Network, loss: Loss, weights: NDArray[np.float64], **options: Any) -> Learner:
