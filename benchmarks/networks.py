@@ -30,7 +30,7 @@ from benchmarks.network_results import MODELS, Measured, save, saved, write
 from benchmarks.table import ROOT
 from pipeline.analysis import describe
 from pipeline.composites import Chain, Dense, Parallel, Residual
-from pipeline.config import compose
+from pipeline.config import compose, validate
 from pipeline.console import say
 from pipeline.network import Network, build
 from pipeline.types import Bands, Classes
@@ -178,18 +178,17 @@ def network(model: str) -> Network:
 
 
 def key(model: str) -> str:
-    """Digest of the parameters that a result depends on; null is as if there were no such key."""
-    params = composed(model)
-    given = {name: _without_nulls(params[name]) for name in DECIDING}
-    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
+    """Digest of the parameters that a result depends on.
 
-
-def _without_nulls(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: _without_nulls(inner) for name, inner in value.items() if inner not in (None, {}, [])
+    A default is as if there were no such key, so that a new option asks for no new measurement.
+    """
+    params = validate(composed(model))
+    sections = {name: getattr(params, name) for name in DECIDING}
+    given = {
+        name: section.model_dump(mode="json", exclude_defaults=True, exclude={"donor"})
+        for name, section in sections.items()
     }
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def main() -> None:

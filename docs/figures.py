@@ -1,12 +1,18 @@
-"""``make figures``: put the last run's measures and pictures into the README."""
+"""``make figures``: put the last run's measures and pictures, and a diagram, into the README."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.table import filled
+from pipeline.diagram import arrange, draw
+from pipeline.network import build
+from pipeline.types import Bands, Classes
 
 README = Path("README.md")
 METRICS = Path("reports/metrics.json")
@@ -17,6 +23,18 @@ PICTURES = {
     Path("reports/figures/confusion.png"): (Path("docs/images/confusion.png"), 800),
     Path("reports/visualize/filters_channels.png"): (Path("docs/images/filters.png"), 800),
 }
+DIAGRAM = Path("docs/images/network.svg")  # of the last network of docs/networks.md
+PAGE = Path("docs/networks.md")
+
+
+def diagram(text: str) -> str:
+    """The last network that a page shows, as SVG."""
+    layers = re.findall(r"```yaml\n(.*?)```", text, flags=re.S)[-1]
+    section = yaml.safe_load(layers.replace("${activation}", "{_target_: torch.nn.ReLU}"))
+    bands = Bands(("red", "green", "blue", "nir"))
+    classes = Classes(("building", "barren_land", "trees", "grassland", "road", "water"))
+    network = build(section["layers"], bands=bands, classes=classes, tile_size=28)
+    return draw(arrange(network), f"The network {section['name']}", "Its layers, as analyze draws.")
 
 
 def table(measures: dict[str, Any]) -> str:
@@ -42,6 +60,7 @@ def main() -> None:
     measures = json.loads(METRICS.read_text(encoding="utf-8"))
     text = filled(README.read_text(encoding="utf-8"), MARK, table(measures))
     README.write_text(text, encoding="utf-8")
+    DIAGRAM.write_text(diagram(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     for source, (target, width) in PICTURES.items():
         with Image.open(source) as picture:
             picture.thumbnail((width, 4 * width))

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.composites import Chain, Composite, Dense, Parallel, Residual
-from pipeline.layers import GlobalAvgPool, GlobalMaxPool
-from pipeline.network import Network, geometry
-from pipeline.pretrained import origin
+from pipeline.composites import Composite
+from pipeline.network import Network
+from pipeline.receptive import Passed, View, views
+from pipeline.wording import CONVOLUTIONS, TRANSPOSED, learnables, settings
 
-WHOLE = (nn.Linear, GlobalAvgPool, GlobalMaxPool)  # what lies behind sees all
-COUNTED = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)  # whose multiply-accumulates are
-
-
-class View(NamedTuple):
-    """What one position of a map sees of the tile, in pixels."""
-
-    field: int  # side of its receptive field
-    stride: float  # from one position to the next; below 1 behind an upsampling
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class LayerInfo:
-    """What a layer gives, learns, costs and sees."""
+    """What a layer gives, learns, costs and sees; of a composite, all that is inside it."""
 
     name: str  # dotted
     type: str
+    settings: str  # "3x3, stride 2"
+    composite: bool  # a layer that holds others
     input: tuple[int, ...]  # (C, H, W) or (features,)
     output: tuple[int, ...]
-    weights: dict[str, tuple[int, ...]]  # name -> shape, of parameters
+    weights: dict[str, tuple[int, ...]]  # name -> shape as torch keeps it; none of a composite
+    learnables: dict[str, str]  # name -> shape in words, "3x3x4x20"
     parameters: int
     learnable: int  # of them, those that are not frozen
     macs: int  # multiply-accumulates a tile, of convolutions and linear layers
@@ -45,39 +41,38 @@ class LayerInfo:
     stride_metres: float | None
 
 
-def describe(network: Network, *, resolution: float | None = None) -> list[LayerInfo]:
+def describe(
+    network: Network, *, resolution: float | None = None, composites: bool = False
+) -> list[LayerInfo]:
     """Every layer that holds no others, in the order in which a tile passes them.
-
-    Receptive fields by the recurrence of Araujo, Norris and Sim 2019,
-    https://distill.pub/2019/computing-receptive-fields/; of branches that join, the largest.
 
     Args:
         network: Any network; left as it was.
         resolution: Ground size of a pixel in metres, if known.
+        composites: List the layers that hold others too, each before what is inside it.
     """
     passed = run_through(network, blank(network))
-    views: dict[nn.Module, View] = {}
-    _look(network, View(1, 1), network.tile_size, views)
+    seen = [views(network, passed, network.tile_size, axis) for axis in (0, 1)]
     return [
-        _info(name, module, passed[module], views[module], network.tile_size, resolution)
-        for name, module in parts(network)
-        if module in passed
+        _info(name, module, passed, [view[module] for view in seen], network.tile_size, resolution)
+        for name, module in layers(network)
+        if module in passed and (composites or not isinstance(module, Composite))
     ]
+
+
+def layers(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Dotted names and modules of all layers; what a backbone is made of is not among them."""
+    found = []
+    for name, module in network.named_children():
+        found.append((name, module))
+        if isinstance(module, Composite):
+            found += [(f"{name}.{inner}", layer) for inner, layer in layers(module)]
+    return found
 
 
 def parts(network: nn.Module) -> list[tuple[str, nn.Module]]:
     """Dotted names and modules of the layers that hold no others."""
-    return [
-        (name, module)
-        for name, module in network.named_modules()
-        if not isinstance(module, Composite) and not _inside_leaf(network, name)
-    ]
-
-
-def _inside_leaf(network: nn.Module, name: str) -> bool:
-    """Whether a module is a part of a layer that is no composite, such as a backbone."""
-    above = name.rpartition(".")[0]
-    return bool(above) and not isinstance(network.get_submodule(above), Composite)
+    return [(name, part) for name, part in layers(network) if not isinstance(part, Composite)]
 
 
 def blank(network: Network, tiles: int = 1) -> Tensor:
@@ -86,36 +81,33 @@ def blank(network: Network, tiles: int = 1) -> Tensor:
     return torch.zeros(tiles, *network.input_shape, device=parameter.device)
 
 
-class Passed(NamedTuple):
-    """What went into a layer and what came out of it."""
+def run_through(network: nn.Module, pixels: Tensor) -> dict[nn.Module, Passed]:
+    """Shapes at every layer that a batch passes, composites included, in evaluation mode."""
+    with _evaluating(network):
+        return observe(network, pixels, lambda x, y: Passed(tuple(x.shape[1:]), tuple(y.shape[1:])))
 
-    input: Tensor
-    output: Tensor
 
+def observe(
+    network: nn.Module, pixels: Tensor, look: Callable[[Tensor, Tensor], Found]
+) -> dict[nn.Module, Found]:
+    """What ``look`` finds in the input and the output of every layer, in the order they end in.
 
-def run_through(
-    network: nn.Module, pixels: Tensor, layers: Sequence[nn.Module] | None = None
-) -> dict[nn.Module, Passed]:
-    """Input and output of every layer for a batch, in evaluation mode; leaves no trace.
-
-    ``layers``: those to listen to; None: all that hold no others.
+    Leaves no hook behind. What a layer gives is looked at before the next, which may work in place.
     """
-    heard = [module for _, module in parts(network)] if layers is None else layers
-    passed: dict[nn.Module, Passed] = {}
+    found: dict[nn.Module, Found] = {}
 
     def keep(module: nn.Module, given: Any, output: Any) -> None:
-        # A copy: a layer that works in place would change what the one before it gave.
-        passed[module] = Passed(given[0].detach().clone(), output.detach().clone())
+        found[module] = look(given[0].detach(), output.detach())
 
-    with _evaluating(network), torch.no_grad():
+    with torch.no_grad():
         handles = []
         try:
-            handles += [module.register_forward_hook(keep) for module in heard]
+            handles += [module.register_forward_hook(keep) for _, module in layers(network)]
             network(pixels)
         finally:
             for handle in handles:
                 handle.remove()
-    return passed
+    return found
 
 
 @contextmanager
@@ -129,94 +121,96 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def _look(module: nn.Module, before: View, tile: int, views: dict[nn.Module, View]) -> View:
-    """View behind a layer, and of all layers inside it, from the view before it."""
-    if isinstance(module, Parallel):
-        after = _widest([_look(branch, before, tile, views) for branch in module.children()])
-    elif isinstance(module, Residual):
-        body = shortcut = before
-        for name, layer in module.named_children():
-            if name == "projection":
-                shortcut = _look(layer, before, tile, views)
-            else:
-                body = _look(layer, body, tile, views)
-        after = View(max(body.field, shortcut.field), body.stride)
-    elif isinstance(module, Dense):
-        after = before
-        for layer in module.children():
-            after = _widest([after, _look(layer, after, tile, views)])
-    elif isinstance(module, Chain):
-        after = before
-        for layer in module.children():
-            after = _look(layer, after, tile, views)
-    else:
-        after = _sees(module, before, tile)
-    views[module] = after
-    return after
-
-
-def _widest(views: list[View]) -> View:
-    return View(max(view.field for view in views), views[-1].stride)
-
-
-def _sees(module: nn.Module, before: View, tile: int) -> View:
-    """View behind a layer that holds no others."""
-    if isinstance(module, WHOLE) or origin(module):
-        return View(max(tile, before.field), tile)
-    if isinstance(module, nn.Upsample):
-        factor = module.scale_factor
-        return View(before.field, before.stride / float(factor or 1))  # type: ignore[arg-type]
-    if not hasattr(module, "kernel_size"):
-        return before
-    kernel, stride, _, dilation = (
-        max(geometry(module, 0)[i], geometry(module, 1)[i]) for i in range(4)
-    )
-    if isinstance(module, nn.ConvTranspose2d):
-        # An output gathers ceil(kernel / stride) inputs at most.
-        return View(
-            int(before.field + (-(-kernel // stride) - 1) * before.stride), before.stride / stride
-        )
-    return View(int(before.field + dilation * (kernel - 1) * before.stride), before.stride * stride)
-
-
 def _info(
     name: str,
     module: nn.Module,
-    passed: Passed,
-    view: View,
+    passed: dict[nn.Module, Passed],
+    seen: list[View],
     tile: int,
     resolution: float | None,
 ) -> LayerInfo:
+    composite = isinstance(module, Composite)
     weights = list(module.named_parameters())
-    seen, stride = min(view.field, tile), min(view.stride, tile)
+    reach = max(view.field for view in seen)
+    field, stride = min(reach, tile), min(max(view.stride for view in seen), tile)
     return LayerInfo(
         name=name,
         type=type(module).__name__,
-        input=tuple(passed.input.shape[1:]),
-        output=tuple(passed.output.shape[1:]),
-        weights={key: tuple(value.shape) for key, value in weights},
+        settings=settings(module),
+        composite=composite,
+        input=passed[module].input,
+        output=passed[module].output,
+        weights={} if composite else {key: tuple(value.shape) for key, value in weights},
+        learnables={} if composite else learnables(module),
         parameters=sum(value.numel() for _, value in weights),
         learnable=sum(value.numel() for _, value in weights if value.requires_grad),
-        macs=macs(module, passed),
-        field=seen,
-        reach=view.field,
+        macs=sum(macs(part, passed[part]) for _, part in _within(module) if part in passed),
+        field=field,
+        reach=reach,
         stride=stride,
-        field_metres=None if resolution is None else seen * resolution,
+        field_metres=None if resolution is None else field * resolution,
         stride_metres=None if resolution is None else stride * resolution,
     )
 
 
-def macs(module: nn.Module, passed: Passed) -> int:
-    """Multiply-accumulates a tile: a filter's weights, as often as they are laid on the map.
+def _within(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    return parts(module) if isinstance(module, Composite) else [("", module)]
 
-    Of a layer that is a network of its own, such as a model of timm, those of its convolutions and
-    linear layers.
+
+def macs(module: nn.Module, passed: Passed) -> int:
+    """Multiply-accumulates a tile: a filter's weights, as often as they are laid on the map."""
+    if any(module.children()):
+        return _counted(module, passed)
+    if isinstance(module, TRANSPOSED):
+        return module.weight[0].numel() * _product(passed.input)
+    if isinstance(module, (*CONVOLUTIONS, nn.Linear)):
+        return module.weight[0].numel() * _product(passed.output)
+    return 0
+
+
+def _counted(module: nn.Module, passed: Passed) -> int:
+    """Of a layer with parts of its own, such as a backbone: what torch counts as it runs."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    parameter = next(module.parameters(), torch.zeros(0))
+    with _evaluating(module), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        module(torch.zeros(1, *passed.input, device=parameter.device))
+    return int(counter.get_total_flops()) // 2  # a multiplication and an addition
+
+
+def kept_bytes(network: Network) -> int:
+    """Bytes a tile that training keeps until the gradients are known, in float32.
+
+    What autograd really holds on to, and not the sum of all outputs: an activation and the
+    convolution behind it share one map, a mean pooling keeps none, a max pooling keeps positions.
     """
-    if isinstance(module, nn.ConvTranspose2d):
-        return module.weight[0].numel() * passed.input[0].numel()
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        return module.weight[0].numel() * passed.output[0].numel()
-    inner = [part for part in module.modules() if isinstance(part, COUNTED)]
-    if not inner:
-        return 0
-    return sum(macs(*pair) for pair in run_through(module, passed.input, inner).items())
+    two, four = (_kept(network, tiles) for tiles in (2, 4))
+    return (four - two) // 2  # what does not grow with the batch cancels
+
+
+def _kept(network: Network, tiles: int) -> int:
+    copy = deepcopy(network).train()
+    own = {value.untyped_storage().data_ptr() for value in copy.state_dict().values()}
+    held: dict[int, int] = {}
+
+    def keep(value: Tensor) -> Tensor:
+        storage = value.untyped_storage()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
+        return value
+
+    with torch.random.fork_rng(devices=[]), torch.autograd.graph.saved_tensors_hooks(keep, _same):
+        output = copy(blank(network, tiles))  # alive, so that no storage is given out twice
+    del output
+    return sum(held.values())
+
+
+def _same(value: Tensor) -> Tensor:
+    return value
+
+
+def _product(shape: tuple[int, ...]) -> int:
+    product = 1
+    for size in shape:
+        product *= size
+    return product

@@ -43,6 +43,7 @@ class Normalize(nn.Module):
 
     def __init__(self, num_features: int, scale: bool = True) -> None:
         super().__init__()
+        self.num_features = num_features
         self.scale = scale
         self.register_buffer("mean", torch.zeros(num_features))
         self.register_buffer("deviation", torch.ones(num_features))
@@ -62,7 +63,7 @@ class Normalize(nn.Module):
 
     def extra_repr(self) -> str:
         """Arguments, as ``print`` shows them."""
-        return f"num_features={self.mean.numel()}, scale={self.scale}"
+        return f"num_features={self.num_features}, scale={self.scale}"
 
 
 class SpectralIndices(nn.Module):

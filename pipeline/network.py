@@ -6,6 +6,7 @@ takes its sizes from what reaches it.
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -185,7 +186,10 @@ class Builder:
         """Give a composite its layers, each to be built when a blank tile comes by."""
         for key, spec in layers.items():
             name = f"{prefix}{key}"
-            if not key.isidentifier() or hasattr(parent, key):
+            if keyword.iskeyword(key):
+                raise _fault(name, f"{key} is a word of Python's own; rename the layer")
+            # Python itself would rename what begins with two underscores inside a class.
+            if not key.isidentifier() or key.startswith("__") or hasattr(parent, key):
                 raise _fault(name, "expected a free, simple name; rename the layer")
             parent.add_module(key, Pending(self._placer(parent, key, name, spec)))
 
@@ -267,16 +271,19 @@ def _too_small(layer: nn.Module, x: Tensor) -> str | None:
     """Say so if a kernel is larger than what it gets."""
     if not hasattr(layer, "kernel_size") or x.dim() != 4:
         return None
-    spans, room = [], []
+    spans, room, sums = [], [], []
     for axis in (0, 1):
         kernel, _, padding, dilation = geometry(layer, axis)
         spans.append(dilation * (kernel - 1) + 1)
         room.append(x.shape[2 + axis] + 2 * padding)
-    if spans[0] <= room[0] and spans[1] <= room[1]:
+        sums.append(f"{x.shape[2 + axis]} - {spans[axis]} + 2 x {padding}")
+    short = [axis for axis in (0, 1) if spans[axis] > room[axis]]
+    if not short:
         return None
     return (
         f"its kernel spans {spans[0]} x {spans[1]} and is larger than the {room[0]} x {room[1]} "
-        "pixels left of the tile, padding included; use larger tiles, padding or fewer poolings"
+        f"pixels left of the tile, padding included: {sums[short[0]]} is below 0; use larger "
+        "tiles, padding or fewer poolings"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +84,7 @@ def write(subject: Subject, inside: Inside, reports: Path, predictions: Path) ->
             measures=measures,
             matrix=_matrix(reports / "confusion.csv", subject.classes) if tells else None,
             network=_json(reports / "network" / "network.json"),
+            diagram=_inline(reports / "network" / "network.svg"),
             maps=_maps(predictions) if tells else [],
         ),
         encoding="utf-8",
@@ -106,6 +108,13 @@ def render(**content: Any) -> str:
 
 def _json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _inline(path: Path) -> str | None:
+    """An SVG as a part of a page, where it needs no namespace."""
+    if not path.is_file():
+        return None
+    return re.sub(r' xmlns="[^"]*"', "", path.read_text(encoding="utf-8"), count=1)
 
 
 def _maps(folder: Path) -> list[Picture]:

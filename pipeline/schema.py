@@ -291,6 +291,7 @@ class AnalyzeSection(Section):
     """What the analysis of a network reports."""
 
     batch_size: Count  # memory is told for a batch of this size
+    strict: bool  # a stride that loses rows or columns of its input is an error
 
 
 class EvaluateSection(Section):

@@ -16,9 +16,9 @@ from tests.imports import imports_of, modules, stage_deps
 ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
     "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
-    "selection", "channels", "transfer", "analysis",
-    "metrics", "reconstruction", "bundle", "trained", "mapping",
-    "augment", "data", "optimization", "tasks", "probes", "figures", "report",
+    "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
+    "faults", "tables", "diagram", "source", "plain", "metrics", "reconstruction", "bundle",
+    "trained", "mapping", "augment", "data", "optimization", "tasks", "probes", "figures", "report",
     "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.

@@ -15,12 +15,9 @@ from pipeline.analysis import describe
 from pipeline.config import compose
 from pipeline.network import Network, build
 from pipeline.schema import InitSection
-from pipeline.types import Bands, Classes
-from tests.conftest import ROOT
+from pipeline.types import Bands
+from tests.networks import CLASSES, MODELS
 
-# timm is an optional extra: tests/test_timm.py
-MODELS = sorted({path.stem for path in (ROOT / "conf" / "model").glob("*.yaml")} - {"timm"})
-CLASSES = Classes(("building", "barren_land", "trees", "grassland", "road", "water"))
 # What a network of this name has been since it was published: layers with weights.
 DEPTHS = {"lecture": 2, "mlp": 3, "lenet": 5, "alexnet": 8, "resnet": 14, "satcnn": 7}
 

@@ -135,6 +135,12 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         r"Layer 's': a network ends in logits; drop Softmax",
     ),
     "taken name": ({"forward": FLATTEN, "fc": HEAD}, r"Layer 'forward': expected a free"),
+    "word of Python": ({"class": FLATTEN, "fc": HEAD}, r"Layer 'class': class is a word of Python"),
+    "lambda": (
+        {"a": {"lambda": CONV, "b": CONV}, "f": FLATTEN, "fc": HEAD},
+        r"Layer 'a\.lambda': lambda is a word of Python's own; rename the layer",
+    ),
+    "hidden name": ({"__a": FLATTEN, "fc": HEAD}, r"Layer '__a': expected a free, simple name"),
     "dotted name": ({"a.b": FLATTEN, "fc": HEAD}, r"Layer 'a\.b': expected a free"),
     "empty": ({"a": None}, r"network of one layer or more"),
 }

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from benchmarks.table import filled
-from docs.figures import MARK, METRICS, PICTURES, table
+from docs.figures import DIAGRAM, MARK, METRICS, PAGE, PICTURES, diagram, table
 from pipeline.config import compose
 from pipeline.network import build
 from pipeline.types import Bands, Classes
@@ -59,7 +59,7 @@ def test_the_figures_of_the_readme_are_those_of_the_last_run(root: Path) -> None
 
 def test_every_picture_of_the_readme_is_there(root: Path) -> None:
     shown = {Path(name) for name in re.findall(r"!\[[^]]*\]\(([^)]+)\)", TEXT)}
-    assert shown == {target for target, _ in PICTURES.values()}
+    assert shown == {target for target, _ in PICTURES.values()} | {DIAGRAM}
     assert all((root / name).is_file() for name in shown)
 
 
@@ -69,3 +69,8 @@ def test_the_mistakes_of_the_readme_read_as_it_says(said: str) -> None:
     given = "optimizer.lr=abc" if said.startswith("opt") else override[said.split()[1][0]]
     with pytest.raises(Exception, match=re.escape(said)):
         compose([given])
+
+
+def test_the_diagram_of_the_readme_is_what_analyze_draws(root: Path) -> None:
+    page = (root / PAGE).read_text(encoding="utf-8")
+    assert (root / DIAGRAM).read_text(encoding="utf-8") == diagram(page)

@@ -222,8 +222,12 @@ def project(timm: FakeTimm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_stages_look_inside_it(project: Path, timm: FakeTimm) -> None:
     model = ModelSection(name="timm", layers=layers("widenet", pretrained=True))
     options = TrainSection.model_validate(TRAIN | {"freeze": ["backbone.layer1.*"]})
-    analyze.run(AnalyzeSection(batch_size=8), model, InitSection(name="he"), options)
+    analyze.run(AnalyzeSection(batch_size=8, strict=False), model, InitSection(name="he"), options)
     assert "TinyNet" in Path("reports/network/network.md").read_text()
+    source = Path("reports/network/network.py").read_text()
+    call = 'timm.create_model("widenet", pretrained=False, in_chans=4, num_classes=3)'
+    assert "import timm\n" in source
+    assert call in source
     look = VisualizeSection(
         layer="backbone.conv1", filters=[11], tiles=[0], kernel_band=None, batch_size=16
     )
