@@ -16,15 +16,16 @@ def overrides_of(content: Mapping[str, Any]) -> list[str]:
     """Overrides that turn plain ``conf/`` into ``content``, as few as this search finds.
 
     Group by group, the option that leaves the fewest differing keys is taken; what differs after
-    that is listed key by key.
+    that is listed key by key. Later groups come first, since their options may bring along those of
+    earlier ones, as ``model=autoencoder`` does its loss.
     """
     wanted = flatten(content)
     found: tuple[str, ...] = ()
     differing = _differing(wanted, composed(found))
-    for group in groups():
+    for group in reversed(groups()):
         if any(key.partition(".")[0] == group for key in differing):
             found, differing = _best_option(group, wanted, found, differing)
-    return _needed([*found, *_assignments(differing, wanted)], wanted)
+    return _needed([*reversed(found), *_assignments(differing, wanted)], wanted)
 
 
 def _assignments(keys: list[str], wanted: Mapping[str, Any]) -> list[str]:
