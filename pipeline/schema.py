@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -274,7 +274,8 @@ class TrainerSection(Section):
 class EngineSection(Section):
     """How the device is driven."""
 
-    precision: Literal["auto", "32", "bf16"]
+    # Unquoted, as anybody writes it, YAML's 32 is a number.
+    precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)]
     threads: Count | None  # of the CPU, a process; None: what torch finds
     workers: Count | None  # processes that read imagery; None: one a core
 

@@ -44,6 +44,12 @@ def test_an_override_reaches_its_key_and_no_other() -> None:
     assert changed["optimizer.lr"] == 0.5
 
 
+@pytest.mark.parametrize("given", ["32", "'32'", "bf16"])
+def test_a_precision_needs_no_quotes(given: str) -> None:
+    params = validate(yaml.safe_load(compose([f"engine.precision={given}"])))
+    assert params.engine.precision == given.strip("'")
+
+
 def test_a_layer_can_be_changed_and_left_out_by_name() -> None:
     layers = yaml.safe_load(
         compose(["model=lecture", "model.layers.conv.out_channels=33", "~model.layers.pool"])
