@@ -18,16 +18,18 @@ def overrides_of(content: Mapping[str, Any]) -> list[str]:
     """Overrides that turn plain ``conf/`` into ``content``, as few as this search finds.
 
     Group by group, the option that leaves the fewest differing keys is taken; what differs after
-    that is listed key by key.
+    that is listed key by key. Later groups come first, since their options may bring along those of
+    earlier ones, as ``model=autoencoder`` does its loss.
     """
     from hydra.errors import HydraException
 
     wanted = flatten(content)
     found: tuple[str, ...] = ()
     differing = _differing(wanted, composed(found))
-    for group in groups():
+    for group in reversed(groups()):
         if any(key.partition(".")[0] == group for key in differing):
             found, differing = _best_option(group, wanted, found, differing)
+    found = found[::-1]
     # First what stands for itself: what is interpolated from it follows, or is told after it.
     for interpolated in (False, True):
         with suppress(HydraException):  # edited by hand into what no override can say

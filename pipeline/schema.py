@@ -274,11 +274,8 @@ class TrainerSection(Section):
 class EngineSection(Section):
     """How the device is driven."""
 
-    precision: Annotated[
-        Literal["auto", "32", "bf16"],
-        # engine.precision=32 is a number for Hydra.
-        BeforeValidator(lambda given: str(given) if isinstance(given, int) else given),
-    ]
+    # Unquoted, as anybody writes it, YAML's 32 is a number.
+    precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)]
     threads: Count | None  # of the CPU, a process; None: what torch finds
     workers: Count | None  # processes that read imagery; None: one a core
 

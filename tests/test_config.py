@@ -52,6 +52,12 @@ def test_an_override_reaches_its_key_and_no_other() -> None:
     assert changed["optimizer.lr"] == 0.5
 
 
+@pytest.mark.parametrize("given", ["32", "'32'", "bf16"])
+def test_a_precision_needs_no_quotes(given: str) -> None:
+    params = validate(yaml.safe_load(compose([f"engine.precision={given}"])))
+    assert params.engine.precision == given.strip("'")
+
+
 def test_a_layer_can_be_changed_and_left_out_by_name() -> None:
     layers = yaml.safe_load(
         compose(["model=lecture", "model.layers.conv.out_channels=33", "~model.layers.pool"])
@@ -59,11 +65,6 @@ def test_a_layer_can_be_changed_and_left_out_by_name() -> None:
     assert layers["conv"]["out_channels"] == 33
     assert "pool" not in layers
     assert list(layers)[:2] == ["normalize", "conv"]
-
-
-def test_precision_may_be_a_number() -> None:
-    text = compose(["engine.precision=32"])
-    assert validate(yaml.safe_load(text)).engine.precision == "32"
 
 
 def test_tiles_to_measure_on_are_asked_for() -> None:
@@ -156,6 +157,7 @@ def test_a_missing_params_yaml_says_how_to_make_it(tmp_path: Path) -> None:
         ["source=sat", "source.path=/data/sat-6-full.mat"],
         ["optimizer=sgd", "optimizer.factors={backbone.*: 0.1, fc: 2.0}"],
         ["train.init_from=/data/donor", "train.freeze=[conv1*,block2.*]"],
+        ["model=autoencoder", "train.epochs=3", "tracking=none"],
     ],
 )
 def test_params_yaml_tells_which_overrides_led_to_it(overrides: list[str]) -> None:
@@ -291,3 +293,12 @@ def test_layers_that_were_checked_cost_no_import_of_torch(root: Path) -> None:
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], cwd=root, check=True)
+
+
+def test_what_an_option_brings_along_is_not_told_beside_it() -> None:
+    given = [
+        "source.min_purity=0.5", "tiles.size=32", "model=autoencoder", "optimizer.lr=0.5",
+        "train.epochs=3", "train.min_steps=9", "train.seed=2", "analyze.batch_size=1",
+        "evaluate.batch_size=1", "tracking=none",
+    ]  # fmt: skip
+    assert sorted(overrides_of(yaml.safe_load(compose(given)))) == sorted(given)
