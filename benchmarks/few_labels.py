@@ -37,7 +37,7 @@ SEEDS = (0, 1, 2)
 SPLIT = ["split.train=0.8888889", "split.validation=0.1111111"]
 LABEL_STEPS = 600
 TILE_STEPS = 1500
-WHERE = ["tracking=none", "trainer=cpu", "engine.threads=1", 'engine.precision="32"']
+WHERE = ["tracking=none", "trainer=cpu", "engine.threads=1", "engine.precision=32"]
 COMMON = [*WHERE, *SPLIT, "train.epochs=1"]
 
 

@@ -19,7 +19,7 @@ METRICS = Path("reports/metrics.json")
 MARK = "figures: written by make figures"
 # Picture of the run -> picture of the README, and its width in pixels.
 PICTURES = {
-    Path("predictions/unseen.png"): (Path("docs/images/map.jpg"), 1200),
+    Path("reports/maps/unseen.png"): (Path("docs/images/map.jpg"), 1200),
     Path("reports/figures/confusion.png"): (Path("docs/images/confusion.png"), 800),
     Path("reports/visualize/filters_channels.png"): (Path("docs/images/filters.png"), 800),
 }

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import inspect
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +30,19 @@ STAGES = {
     "export": "write it for other programs: models/export/",
 }
 
+# What the system may refuse and a user can grant, and how.
+SPACE, ACCESS = "Make room on the disk.", "Give yourself access, or work in another folder."
+MENDABLE = {
+    errno.ENOSPC: SPACE,
+    errno.EDQUOT: SPACE,
+    errno.EFBIG: SPACE,
+    errno.EACCES: ACCESS,
+    errno.EPERM: ACCESS,
+    errno.EROFS: ACCESS,
+    errno.ENOTDIR: "Move the file that stands where a folder belongs.",
+    errno.EEXIST: "Move the file that stands where a folder belongs.",
+}
+
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
@@ -46,10 +61,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _compose(overrides: Sequence[str]) -> None:
-    from pipeline.config import PARAMS, compose
-    from pipeline.console import say
+    import yaml
+
+    from pipeline.config import PARAMS, absent, compose
+    from pipeline.console import say, warn
 
     text = compose(overrides)
+    if sentence := absent(yaml.safe_load(text)):
+        warn(sentence)
     before = PARAMS.read_text(encoding="utf-8") if PARAMS.is_file() else None
     PARAMS.write_text(text, encoding="utf-8")
     say(f"{PARAMS} is as it was." if text == before else f"Wrote {PARAMS}. Next: dvc repro")
@@ -81,9 +100,19 @@ def _say_difference(content: dict[str, Any], *, exactly: bool) -> list[str]:
     if not (differing := sections_that_differ(content)):
         return []
     overrides = overrides_of(content) if exactly else []
-    said = f"by: {' '.join(overrides)}" if exactly else f"in: {', '.join(differing)}"
+    said = f"by: {shlex.join(overrides)}" if exactly else f"in: {', '.join(differing)}"
     say(f"params.yaml differs from conf/ {said}")
     return overrides
+
+
+def _mendable(error: Exception) -> str | None:
+    """What a user is told of an error; None: it is a fault of the program."""
+    if not isinstance(error, OSError):
+        return str(error)
+    if (advice := MENDABLE.get(error.errno or 0)) is None:
+        return None
+    where = f" at {error.filename}" if error.filename else ""
+    return f"Expected to read and write files, got {error.strerror!r}{where}. {advice}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -99,10 +128,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             serve(arguments["port"])
         else:
             _run_stage(command, {k: v for k, v in arguments.items() if v is not None})
-    except PipelineError as error:
-        if os.environ.get("PIPELINE_DEBUG"):
+    except (PipelineError, OSError) as error:
+        if os.environ.get("PIPELINE_DEBUG") or not (sentence := _mendable(error)):
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

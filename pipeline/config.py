@@ -8,6 +8,7 @@ and ``dvc exp run -S`` composes with Hydra itself, whose loader ``conf/hydra_plu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -76,6 +77,7 @@ def _register_resolvers() -> None:
 def _to_yaml(cfg: Any) -> str:
     from omegaconf import OmegaConf
 
+    cfg = cfg.copy()
     OmegaConf.resolve(cfg)
     return OmegaConf.to_yaml(cfg)
 
@@ -89,12 +91,26 @@ def checked(load: Callable[[], Loaded], overrides: Sequence[str]) -> Loaded:
     _refuse_unknown_experiments(overrides)
     try:
         cfg = load()
-        validate(_container(cfg), overrides)
+        params = validate(_container(cfg, overrides), overrides)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(composition_sentence(error, overrides, known_keys)) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"Expected YAML in {CONF.name}/, got {flat(error)}.") from error
+    _check_layers(params.model.layers)
     return cfg
+
+
+def _check_layers(layers: Mapping[str, Any]) -> None:
+    """Refuse layers by name; those in params.yaml passed when it was written.
+
+    To know what layers there are takes torch, whose import takes longer than all else here.
+    """
+    with suppress(ConfigError):  # none was written, or it is torn
+        if (read(CONF.parent / PARAMS).get("model") or {}).get("layers") == layers:
+            return
+    from pipeline.spec import check
+
+    check(layers)
 
 
 def _refuse_unknown_experiments(overrides: Sequence[str]) -> None:
@@ -109,13 +125,31 @@ def _refuse_unknown_experiments(overrides: Sequence[str]) -> None:
             )
 
 
-def _container(cfg: Any) -> dict[str, Any]:
+def _container(cfg: Any, overrides: Sequence[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf, open_dict
 
     bare = cfg.copy()
     with open_dict(bare):
         bare.pop("hydra", None)
+    # Before what stands for a missing value is looked up.
+    _refuse_missing(OmegaConf.to_container(bare), overrides)
     return OmegaConf.to_container(bare, resolve=True)  # type: ignore[return-value]
+
+
+def absent(content: Mapping[str, Any]) -> str | None:
+    """A sentence on imagery that is not here, where no stage makes it; paths are the project's.
+
+    Composing for another machine is no mistake, running on this one is: callers choose.
+    """
+    source, scenes = content["source"], content["predict"]["scenes"]
+    made = set(source["extra_scenes"].values()) if source["make"] else set()
+    paths = {f"predict.scenes.{n}": path for n, path in scenes.items() if path not in made}
+    if not source["make"]:
+        paths = {"source.path" if "path" in source else "source.root": source["root"], **paths}
+    for key, path in paths.items():
+        if not (CONF.parent / path).exists():
+            return f"Expected imagery at {key}={path}, got nothing there. Mend the path."
+    return None
 
 
 def load(path: Path = PARAMS) -> Params:
@@ -149,17 +183,21 @@ def validate(
     Raises:
         ConfigError: the first thing that does not fit, with its place and what would fit.
     """
-    if missing := [key for key, value in flatten(content).items() if value == "???"]:
-        key = missing[0]
-        raise ConfigError(
-            f"Expected a value for {key} ({place_of(key, content, overrides, where)}), got none. "
-            f"Add {key}=... to the overrides."
-        )
+    _refuse_missing(content, overrides, where)
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise ConfigError(validation_sentence(first, content, overrides, where)) from None
+        found = error.errors(include_url=False)
+        raise ConfigError(validation_sentence(found, content, overrides, where)) from None
+
+
+def _refuse_missing(content: Any, overrides: Sequence[str], where: str | None = None) -> None:
+    for key, value in flatten(content).items():
+        if value == "???":
+            raise ConfigError(
+                f"Expected a value for {key} ({place_of(key, overrides, where)}), got none. "
+                f"Add {key}=... to the overrides."
+            )
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -175,9 +213,20 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 @lru_cache(maxsize=64)
+def composition(overrides: tuple[str, ...]) -> Any:
+    """What Hydra composes, with its interpolations; it need not be complete."""
+    return _hydra_compose(overrides)
+
+
+def resolved(cfg: Any) -> dict[str, Any]:
+    """Values of a composition; ``???`` may stand in it."""
+    content: dict[str, Any] = yaml.safe_load(_to_yaml(cfg))
+    return content
+
+
 def composed(overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Leaves of a composition that need not be complete: ``???`` may stand in it."""
-    return flatten(yaml.safe_load(_to_yaml(_hydra_compose(overrides))))
+    """Leaves of a composition that need not be complete."""
+    return flatten(resolved(composition(overrides)))
 
 
 def known_keys(overrides: Sequence[str]) -> list[str]:

@@ -2,45 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from pipeline.config import composed, flatten
+from pipeline.config import composed, composition, flatten, resolved
 from pipeline.config_messages import groups, options_of
 
 MOST_PRUNED = 8  # each costs a composition
+SPECIAL = re.compile(r"([\\()\[\]{}:=, \t])")  # what a key inside a mapping escapes
 
 
 def overrides_of(content: Mapping[str, Any]) -> list[str]:
     """Overrides that turn plain ``conf/`` into ``content``, as few as this search finds.
 
     Group by group, the option that leaves the fewest differing keys is taken; what differs after
-    that is listed key by key.
+    that is listed key by key. Later groups come first, since their options may bring along those of
+    earlier ones, as ``model=autoencoder`` does its loss.
     """
+    from hydra.errors import HydraException
+
     wanted = flatten(content)
     found: tuple[str, ...] = ()
     differing = _differing(wanted, composed(found))
-    for group in groups():
+    for group in reversed(groups()):
         if any(key.partition(".")[0] == group for key in differing):
             found, differing = _best_option(group, wanted, found, differing)
-    return _needed([*found, *_assignments(differing, wanted)], wanted)
+    found = found[::-1]
+    # First what stands for itself: what is interpolated from it follows, or is told after it.
+    for interpolated in (False, True):
+        with suppress(HydraException):  # edited by hand into what no override can say
+            base = composition(found)
+            found += tuple(_changes(content, base, resolved(base), interpolated=interpolated))
+    return _needed(list(found), wanted)
 
 
-def _assignments(keys: list[str], wanted: Mapping[str, Any]) -> list[str]:
-    """An override a key; a mapping that stands where ``conf/`` has null is given whole."""
-    inner: dict[str, str] = {}  # key of such a mapping -> the mapping's own
-    for key in keys:
-        if key not in wanted:
-            inner |= {k: key for k in wanted if k.startswith(f"{key}.")}
-    found = []
-    for key in keys:
-        if members := [k for k, outer in inner.items() if outer == key]:
-            pairs = ",".join(f"{k[len(key) + 1 :]}:{_shown(wanted[k])}" for k in members)
-            found.append(f"{key}={{{pairs}}}")
-        elif key not in inner:
-            found.append(f"{key}={_shown(wanted.get(key))}")
-    return found
+def _changes(
+    wanted: Mapping[str, Any],
+    base: Any,
+    given: Mapping[str, Any],
+    prefix: str = "",
+    *,
+    interpolated: bool,
+) -> Iterator[str]:
+    """Overrides that turn a mapping, ``base`` with its values ``given``, into another."""
+    from omegaconf import OmegaConf
+
+    yield from (f"~{prefix}{key}" for key in given if key not in wanted)
+    for key, value in wanted.items():
+        name, old = f"{prefix}{key}", given.get(key)
+        stands_for_another = OmegaConf.is_interpolation(base, key) if key in given else False
+        if key not in given:
+            yield f"+{name}={shown(value)}"
+        elif value == old or (stands_for_another and not interpolated):
+            continue
+        elif not isinstance(old, Mapping) or value is None or stands_for_another:
+            yield f"{name}={shown(value)}"
+        elif isinstance(value, Mapping) and _can_merge(old, value):
+            yield from _changes(value, base[key], old, f"{name}.", interpolated=interpolated)
+        else:  # a mapping that is assigned is merged into the one that is there
+            yield from (f"~{name}", f"+{name}={shown(value)}")
+
+
+def _can_merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether key by key is the shorter way, and all keys are words that an override can name."""
+    words = all(re.fullmatch(r"[A-Za-z_]\w*", str(key)) for key in {**old, **new})
+    return words and (not old or not new or not old.keys().isdisjoint(new))
 
 
 def _needed(overrides: list[str], wanted: Mapping[str, Any]) -> list[str]:
@@ -51,8 +79,7 @@ def _needed(overrides: list[str], wanted: Mapping[str, Any]) -> list[str]:
         return overrides
     for override in list(overrides):
         rest = [other for other in overrides if other != override]
-        # Keys without their option, or values that would need quotes, do not compose: needed.
-        with suppress(HydraException):
+        with suppress(HydraException):  # keys without their option do not compose: needed
             if not _differing(wanted, composed(tuple(rest))):
                 overrides = rest
     return overrides
@@ -86,5 +113,39 @@ def _differing(wanted: Mapping[str, Any], given: Mapping[str, Any]) -> list[str]
     return [key for key in keys if wanted.get(key, absent) != given.get(key, absent)]
 
 
-def _shown(value: object) -> str:
-    return "null" if value is None else str(value).replace(" ", "")
+def shown(value: object) -> str:
+    """A value in the grammar of Hydra's overrides."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{_key(key)}:{shown(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(shown, value)) + "]"
+    return _text(value) if isinstance(value, str) else str(value)
+
+
+def _text(text: str) -> str:
+    """A string, in quotes where it would be read as something else without."""
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    if _read(f"{{k:{text}}}") == {"k": text} and _read(text) == text:
+        return text
+    quote = Quote.single if '"' in text else Quote.double
+    return str(QuotedString(text, quote).with_quotes())
+
+
+def _key(key: object) -> str:
+    """A key inside a mapping, which takes no quotes."""
+    plain = _read(f"{{{key}:0}}") == {key: 0}
+    return str(key) if plain else SPECIAL.sub(r"\\\1", str(key))
+
+
+def _read(text: str) -> object:
+    """The value that Hydra makes of a text; the exception where it makes none."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(f"k={text}").value()
+    except HydraException as error:
+        return error

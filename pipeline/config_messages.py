@@ -16,15 +16,16 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def validation_sentence(
-    error: Mapping[str, Any],
+    errors: Sequence[Mapping[str, Any]],
     content: Mapping[str, Any],
     overrides: Sequence[str],
     where: str | None,
 ) -> str:
     """What pydantic found, as one sentence with its key, its place and what would fit."""
+    error, what = _most_telling(errors, content)
     path = _real_path(error["loc"], content)
     key = ".".join(path)
-    place = place_of(key, content, overrides, where)
+    place = place_of(key, overrides, where)
     if error["type"] == "extra_forbidden":
         known = _fields(path[:-1], content)
         return f"Unknown key {key} in {place}. {_suggest(key, known)}"
@@ -35,12 +36,33 @@ def validation_sentence(
         tag = str(error["ctx"]["discriminator"]).strip("'")
         expected, key, got = error["ctx"]["expected_tags"], f"{key}.{tag}", error["ctx"]["tag"]
         return f"Expected one of {expected} for {key}, got {got!r} in {place}."
-    what = str(error["msg"]).removeprefix("Value error, ")
     if not path:  # of sections that don't fit each other: it names their keys itself
         return f"{what[0].upper()}{what[1:]}."
     what = what[0].lower() + what[1:]
     shown = "" if isinstance(got, dict) else f", got {got!r}"
     return f"{key}{shown} in {place}: {what}."
+
+
+def _most_telling(
+    errors: Sequence[Mapping[str, Any]], content: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], str]:
+    """The error to tell, and its message.
+
+    A misspelt key comes before the value that is missing for it. Where a value may be of several
+    kinds there is an error a kind: the deepest is that of the kind that was given.
+    """
+    unknown = [error for error in errors if error["type"] == "extra_forbidden"]
+    first = (unknown or errors)[0]
+    path = _real_path(first["loc"], content)
+    same = [e for e in errors if _real_path(e["loc"], content)[: len(path)] == path]
+    depth = max(len(_real_path(error["loc"], content)) for error in same)
+    deepest = [e for e in same if len(_real_path(e["loc"], content)) == depth]
+    kinds = [str(error["msg"]).removeprefix("Value error, ") for error in deepest]
+    same_place = _real_path(deepest[0]["loc"], content)
+    told = [k for k, e in zip(kinds, deepest, strict=True)
+            if _real_path(e["loc"], content) == same_place]  # fmt: skip
+    shorter = [kind.removeprefix("Input should be ") for kind in told[1:]]
+    return deepest[0], " or ".join(dict.fromkeys([told[0], *shorter]))
 
 
 def _real_path(loc: Iterable[Any], content: Any) -> list[str]:
@@ -76,23 +98,58 @@ def _fields(path: Sequence[str], content: Mapping[str, Any]) -> list[str]:
     return [f"{path[0]}.{name}" for model in models for name in model.model_fields]
 
 
-def place_of(
-    key: str, content: Mapping[str, Any], overrides: Sequence[str], where: str | None
-) -> str:
+def place_of(key: str, overrides: Sequence[str], where: str | None) -> str:
     """File or command line that set a key."""
     if where:
         return where
-    if any(o.lstrip("+~").split("=")[0] == key for o in overrides):
-        return "the overrides"
-    section, _, rest = key.partition(".")
-    chosen = dict(o.split("=", 1) for o in overrides if "=" in o).get(section)
-    folder = CONF / section
-    files = [folder / f"{chosen}.yaml"] if chosen else sorted(folder.glob("*.yaml"))
-    leaf = rest.split(".")[0] or section
-    for file in [*files, CONF / "config.yaml", *sorted((CONF / "experiment").glob("*.yaml"))]:
-        if file.is_file() and re.search(rf"^\s*{re.escape(leaf)}\s*:", file.read_text(), re.M):
+    for override in overrides:
+        given, _, value = override.lstrip("+~").partition("=")
+        whole = "." in given or value.startswith(("{", "["))  # not the option of a group
+        if given == key or (whole and key.startswith(f"{given}.")):
+            return "the overrides"
+    section = key.partition(".")[0]
+    chosen = chosen_options(overrides)
+    files = [CONF / "config.yaml", *(CONF / g / f"{o}.yaml" for g, o in chosen.items())]
+    # The experiment, which has the last word, is the last of the groups.
+    for file in reversed(files):
+        if file.is_file() and _holds(file, key):
             return f"{CONF.name}/{file.relative_to(CONF).as_posix()}"
-    return f"{CONF.name}/{section}"
+    return f"{CONF.name}/{section}" + (f"/{chosen[section]}.yaml" if section in chosen else "")
+
+
+def chosen_options(overrides: Sequence[str]) -> dict[str, str]:
+    """The option of each group: of the defaults list, of an option that brings it along, given."""
+    given = {group: option for group, _, option in (o.partition("=") for o in overrides)
+             if option in options_of(group)}  # fmt: skip
+    chosen: dict[str, str] = {}
+    for group, option in _defaults(CONF / "config.yaml").items():
+        chosen[group] = given.get(group, option)
+        file = CONF / group / f"{chosen[group]}.yaml"
+        brought = _defaults(file) if file.is_file() else {}
+        chosen |= {g: o for g, o in brought.items() if g not in given}
+    return {group: option for group, option in chosen.items() if option}
+
+
+def _defaults(file: Path) -> dict[str, str]:
+    """Group -> option in the defaults list of a file."""
+    listed = (yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("defaults", [])
+    pairs = [pair for item in listed if isinstance(item, dict) for pair in item.items()]
+    return {re.sub(r"^(optional |override )?/?", "", group): option for group, option in pairs}
+
+
+def _holds(file: Path, key: str) -> bool:
+    """Whether a file of ``conf/`` sets a key."""
+    text = file.read_text(encoding="utf-8")
+    section, _, rest = key.partition(".")
+    whole = file.parent == CONF or text.startswith("# @package _global_")
+    if not whole and file.parent.name != section:
+        return False
+    node = yaml.safe_load(text)
+    for part in (key if whole else rest).split("."):
+        if not isinstance(node, dict) or part not in node:
+            return False
+        node = node[part]
+    return True
 
 
 def composition_sentence(
@@ -110,15 +167,29 @@ def composition_sentence(
             f"Expected one of {', '.join(options)}.{_nearest(option, options)}"
         )
     if isinstance(error, OverrideParseException):
+        hint = " Write the path out: nothing here expands ~." if "=~" in error.override else ""
         return (
-            f"Expected an override like group=option or section.key=value, got {error.override!r}."
+            "Expected an override like group=option or section.key=value, got "
+            f"{error.override!r}.{hint}"
         )
+    for group in groups():
+        if f"{group}=null" in overrides and group != "experiment":
+            return (
+                f"Expected an option of {group}, got null in the overrides. "
+                f"Take one of {', '.join(options_of(group))}."
+            )
     text = flat(error.__cause__ or error) if not str(error) else flat(error)
     if found := re.search(r"Could not (?:override|delete from config:?) '([^']+)'", text):
         # A mapping given for a section is told by the key in it that does not fit.
         key = found.group(1).split("=")[0]
         inner = re.search(rf"full_key: ({re.escape(key)}\.\S+)", str(error.__cause__))
         key = inner.group(1) if inner else key
+        if key in known_keys(overrides):
+            outer = key.rpartition(".")[0]
+            return (
+                f"Expected all of {outer}, which stands for another value in {CONF.name}/, got "
+                f"{key} in the overrides. Give it whole: {outer}={{...}}."
+            )
         return f"Unknown key {key} in the overrides. {_suggest(key, known_keys(overrides))}"
     if found := re.search(r"Error merging override ([^=]+)=(.*)", text):
         key, value = found.groups()
@@ -156,5 +227,4 @@ def options_of(group: str) -> list[str]:
 
 def groups() -> list[str]:
     """The groups, in the order of the defaults list."""
-    defaults = yaml.safe_load((CONF / "config.yaml").read_text(encoding="utf-8"))["defaults"]
-    return [next(iter(item)).removeprefix("optional ") for item in defaults if item != "_self_"]
+    return list(_defaults(CONF / "config.yaml"))

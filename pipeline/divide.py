@@ -117,10 +117,11 @@ def divide(facts: pa.Table, kind: str, classes: Classes, section: SplitSection) 
 
 def _method(places: Places, kind: str, section: SplitSection) -> tuple[str, str]:
     """Return the method and the reason for it."""
-    given = (places.official >= 0).any()
+    given = (places.official == SPLITS.index("test")).any()
     if section.method == "official" and not given:
         raise SplitError(
-            "Expected tiles that come with an official split, got none. Set split.method=auto."
+            "Expected test tiles that the source brings for an official split, got none. "
+            "Set split=auto."
         )
     if section.method != "auto":
         return section.method, "split.method says so"

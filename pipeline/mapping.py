@@ -33,12 +33,14 @@ class Cells:
     width: int
     size: int  # of a window
     stride: int  # of a cell
+    name: str = "the scene"  # for messages
 
     def __post_init__(self) -> None:
         if min(self.height, self.width) < self.size:
             raise SourceError(
                 f"Expected a scene of at least {self.size} x {self.size} pixels, the tile size of "
-                f"the network, got {self.height} x {self.width}."
+                f"the network, got {self.height} x {self.width} in {self.name}. Leave it out of "
+                "predict.scenes."
             )
         if not 1 <= self.stride <= self.size:
             raise ConfigError(

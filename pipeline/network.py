@@ -18,8 +18,8 @@ from pipeline.composites import Chain, Composite
 from pipeline.errors import LayerError, NetworkError
 from pipeline.layers import Normalize
 from pipeline.pretrained import origin
-from pipeline.spec import Spec, head_of, inside_of, pruned
-from pipeline.targets import arguments, make, resolve
+from pipeline.spec import Spec, fault, head_of, pruned, taken_apart
+from pipeline.targets import arguments, make
 from pipeline.types import Bands, Classes
 
 if TYPE_CHECKING:
@@ -187,10 +187,10 @@ class Builder:
         for key, spec in layers.items():
             name = f"{prefix}{key}"
             if keyword.iskeyword(key):
-                raise _fault(name, f"{key} is a word of Python's own; rename the layer")
+                raise fault(name, f"{key} is a word of Python's own; rename the layer")
             # Python itself would rename what begins with two underscores inside a class.
             if not key.isidentifier() or key.startswith("__") or hasattr(parent, key):
-                raise _fault(name, "expected a free, simple name; rename the layer")
+                raise fault(name, "expected a free, simple name; rename the layer")
             parent.add_module(key, Pending(self._placer(parent, key, name, spec)))
 
     def _placer(
@@ -205,20 +205,16 @@ class Builder:
 
     def layer(self, name: str, spec: Any, x: Tensor) -> nn.Module:
         """One layer for an input like ``x``; what is inside it is still pending."""
-        inside = inside_of(spec)
-        if not isinstance(spec, Mapping) or ("_target_" not in spec and inside is None):
-            raise _fault(name, "expected a _target_ such as torch.nn.Conv2d")
-        given = {k: v for k, v in spec.items() if k != "_target_" and k not in (inside or {})}
+        kind, given, inside = taken_apart(name, spec)
         try:
-            kind = resolve(spec["_target_"]) if "_target_" in spec else Chain
             layer = make(kind, {**self._inferred(name, kind, x), **given})
         except NetworkError as error:
-            raise _fault(name, str(error)) from error
+            raise fault(name, str(error)) from error
         complete = any(layer.children())  # as DepthwiseSeparable is from the start
         if inside is not None and not inside and not complete:
-            raise _fault(name, f"expected layers inside {kind.__name__}, got none; add some")
+            raise fault(name, f"expected layers inside {kind.__name__}, got none; add some")
         if inside and complete:
-            raise _fault(name, f"{kind.__name__} takes no layers, got {', '.join(inside)}")
+            raise fault(name, f"{kind.__name__} takes no layers, got {', '.join(inside)}")
         self.fill(layer, f"{name}.", inside or {})
         return layer
 
@@ -246,11 +242,6 @@ class Builder:
         return found
 
 
-def _fault(name: str, text: str) -> LayerError:
-    end = "" if text.endswith((".", "?")) else "."
-    return LayerError(f"Layer {name!r}: {text}{end}")
-
-
 def _step(name: str, layer: nn.Module, x: Tensor) -> Tensor:
     """Run a blank tile through one layer."""
     try:
@@ -258,12 +249,12 @@ def _step(name: str, layer: nn.Module, x: Tensor) -> Tensor:
     except LayerError:
         raise  # of a layer inside
     except NetworkError as error:
-        raise _fault(name, str(error)) from error
+        raise fault(name, str(error)) from error
     except Exception as error:  # torch raises many kinds; the shapes are the cause of all
         reason = _too_small(layer, x) or str(error).splitlines()[0]
-        raise _fault(name, f"does not fit its input {shape_of(x)}: {reason}") from error
+        raise fault(name, f"does not fit its input {shape_of(x)}: {reason}") from error
     if not isinstance(output, Tensor) or 0 in output.shape:
-        raise _fault(name, f"leaves nothing of its input {shape_of(x)}")
+        raise fault(name, f"leaves nothing of its input {shape_of(x)}")
     return output
 
 
@@ -310,21 +301,21 @@ def _check_end(network: Network, x: Tensor) -> None:
     if network.task == "reconstruct":
         if x.shape[1:] != network.input_shape:
             wanted = ", ".join(map(str, network.input_shape))
-            raise _fault(
+            raise fault(
                 network.layer_names[-1],
                 f"expected a network that reconstructs to end in (N, {wanted}), as the tile, got "
                 f"{shape_of(x)}",
             )
         return
     if isinstance(last, NOT_LOGITS):
-        raise _fault(
+        raise fault(
             name,
             f"a network ends in logits; drop {type(last).__name__}, which loss and prediction "
             "apply by themselves",
         )
     outputs = len(network.classes)
     if tuple(x.shape) != (1, outputs):
-        raise _fault(
+        raise fault(
             network.layer_names[-1],
             f"expected the network to end in (N, {outputs}), one output a class, got "
             f"{shape_of(x)}. End it in torch.nn.Linear without out_features",

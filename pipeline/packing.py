@@ -19,8 +19,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from pipeline.errors import StoreError
 from pipeline.split import SPLITS
 from pipeline.stats import class_counts
 from pipeline.types import Bands, Classes
@@ -47,7 +49,8 @@ def shard_name(split: str, index: int) -> str:
 class StoreWriter:
     """Writes a store beside its place and puts it there when it is whole.
 
-    As a context manager: what was written is removed if an error leaves the block.
+    As a context manager: what was written is removed if an error leaves the block. One process at
+    a time writes; the store that stood there stays until the new one can take its place.
     """
 
     def __init__(
@@ -56,17 +59,35 @@ class StoreWriter:
         self.root, self.bands, self.classes = root, bands, classes
         self.tile_size, self.dtype = tile_size, np.dtype(dtype)
         self.partial = root.with_name(root.name + ".partial")
+        self.old = root.with_name(root.name + ".old")
+        self._lock = FileLock(root.with_name(f".{root.name}.lock"), timeout=0)
         self._splits = {split: _ShardWriter(self, split) for split in SPLITS}
 
     def __enter__(self) -> StoreWriter:
-        shutil.rmtree(self.partial, ignore_errors=True)  # of a run that was killed
-        self.partial.mkdir(parents=True)
+        """Begin; raises StoreError if another process is writing this store."""
+        self.root.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire()
+        except Timeout as error:
+            raise StoreError(
+                f"Expected to write {self.root} alone, got another process that is writing it. "
+                "Wait for its end, or stop it."
+            ) from error
+        # Of a run that was killed; halfway between its two renames there is no store but the old.
+        if self.old.exists() and not self.root.exists():
+            self.old.rename(self.root)
+        shutil.rmtree(self.old, ignore_errors=True)
+        shutil.rmtree(self.partial, ignore_errors=True)
+        self.partial.mkdir()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for writer in self._splits.values():
-            writer.close()
-        shutil.rmtree(self.partial, ignore_errors=True)
+        try:
+            for writer in self._splits.values():
+                writer.close()
+        finally:
+            shutil.rmtree(self.partial, ignore_errors=True)
+            self._lock.release()
 
     def append(self, split: str, pixels: NDArray[np.generic]) -> None:
         """Add tiles (N, H, W, C) to a split."""
@@ -104,8 +125,10 @@ class StoreWriter:
         }
         text = json.dumps(meta, indent=1, ensure_ascii=False)
         (self.partial / "meta.json").write_text(text + "\n", encoding="utf-8")
-        shutil.rmtree(self.root, ignore_errors=True)
+        if self.root.exists():
+            self.root.rename(self.old)
         self.partial.rename(self.root)
+        shutil.rmtree(self.old, ignore_errors=True)
         return digest
 
     def _digest(self, index: pa.Table) -> str:
@@ -137,7 +160,7 @@ class _ShardWriter:
                 self.rows.append(0)
                 self._head()
             part = np.ascontiguousarray(pixels[: self.most - self.rows[-1]], self.store.dtype)
-            part.tofile(self.file)
+            self.file.write(part.data)
             self.digest.update(part.data)
             self.rows[-1] += len(part)
             pixels = pixels[len(part) :]

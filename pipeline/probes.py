@@ -39,18 +39,15 @@ KERNELS: dict[str, Floats] = {
 }
 
 
+Role = Literal["convolution", "activation", "pooling"]
+
+
 @dataclass(frozen=True, slots=True)
-class Chain:
-    """A convolution with the activation and the pooling that follow it; None: there is none."""
+class Step:
+    """A layer on the way of a convolution's maps."""
 
-    convolution: str
-    activation: str | None
-    pooling: str | None
-
-    @property
-    def layers(self) -> list[str]:
-        """The names that are there, in the order in which a tile passes them."""
-        return [n for n in (self.convolution, self.activation, self.pooling) if n is not None]
+    layer: str
+    role: Role
 
 
 def convolutions(network: nn.Module) -> list[str]:
@@ -88,13 +85,17 @@ def strongest(weights: Floats, count: int) -> list[int]:
     return [int(i) for i in np.argsort(-norms, kind="stable")[:count]]
 
 
-def _role(module: nn.Module) -> Literal["activation", "pooling", "end"] | None:
+def _role(module: nn.Module) -> Role | Literal["end"] | None:
     from torch import nn
 
+    from pipeline.composites import Parallel
+
     kind = type(module).__name__
-    # Behind a flattening or a global pooling there is no map left to look at.
-    if isinstance(module, nn.Conv2d | nn.Linear | nn.Flatten) or kind.startswith("Global"):
+    # Behind a flattening or a global pooling there is no map left to look at, behind a fork many.
+    if isinstance(module, nn.Linear | nn.Flatten | Parallel) or kind.startswith("Global"):
         return "end"
+    if isinstance(module, nn.Conv2d):
+        return "convolution"
     if "Pool" in kind:
         return "pooling"
     # torch.nn.modules.activation; timm has a few modules of activations of its own.
@@ -103,19 +104,48 @@ def _role(module: nn.Module) -> Literal["activation", "pooling", "end"] | None:
     return None
 
 
-def chain(network: nn.Module, layer: str) -> Chain:
-    """The first activation and the first pooling after a convolution and before the next one."""
+def chain(network: nn.Module, layer: str) -> list[Step]:
+    """A convolution and what its maps pass up to the first pooling, other convolutions included.
+
+    Where no pooling comes, the way ends before the next convolution.
+    """
     convolution(network, layer)
-    leaves = [(n, m) for n, m in network.named_modules() if not any(m.children())]
-    start = [name for name, _ in leaves].index(layer)
-    found: dict[str, str] = {}
-    for name, module in leaves[start + 1 :]:
+    steps = [Step(layer, "convolution")]
+    for name, module in _after(network, layer):
         role = _role(module)
         if role == "end":
             break
         if role is not None:
-            found.setdefault(role, name)
-    return Chain(layer, found.get("activation"), found.get("pooling"))
+            steps.append(Step(name, role))
+        if role == "pooling":
+            return steps
+    others = (i for i, step in enumerate(steps) if i and step.role == "convolution")
+    return steps[: next(others, None)]
+
+
+def _after(network: nn.Module, layer: str) -> Iterator[tuple[str, nn.Module]]:
+    """Layers that hold no others and that a layer's maps pass, in order; a fork is one."""
+    from pipeline.composites import Parallel
+
+    path = layer.split(".")
+    for depth in reversed(range(len(path))):  # the layer's own composite first, then the outer
+        outer = network.get_submodule(".".join(path[:depth]))
+        if isinstance(outer, Parallel) or path[depth] == "projection":
+            continue  # what stands beside it sees other maps
+        passed = False
+        for name, module in outer.named_children():
+            if passed and name != "projection":
+                yield from _leaves(".".join([*path[:depth], name]), module)
+            passed = passed or name == path[depth]
+
+
+def _leaves(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    if _role(module) == "end" or not any(module.children()):
+        yield name, module
+        return
+    for inner, child in module.named_children():
+        if inner != "projection":  # of a Residual: beside the way
+            yield from _leaves(f"{name}.{inner}", child)
 
 
 @contextmanager

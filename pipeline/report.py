@@ -10,7 +10,7 @@ import base64
 import csv
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,8 +69,8 @@ class Inside:
     reconstructions: Sequence[Picture] = ()
 
 
-def write(subject: Subject, inside: Inside, reports: Path, predictions: Path) -> Path:
-    """Write the page from the files of both folders."""
+def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]) -> Path:
+    """Write the page from the files of the folder, with the maps of these scenes."""
     page = reports / "index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     measures = _json(reports / "metrics.json")
@@ -85,7 +85,7 @@ def write(subject: Subject, inside: Inside, reports: Path, predictions: Path) ->
             matrix=_matrix(reports / "confusion.csv", subject.classes) if tells else None,
             network=_json(reports / "network" / "network.json"),
             diagram=_inline(reports / "network" / "network.svg"),
-            maps=_maps(predictions) if tells else [],
+            maps=_maps(reports / "maps", scenes) if tells else [],
         ),
         encoding="utf-8",
     )
@@ -117,10 +117,12 @@ def _inline(path: Path) -> str | None:
     return re.sub(r' xmlns="[^"]*"', "", path.read_text(encoding="utf-8"), count=1)
 
 
-def _maps(folder: Path) -> list[Picture]:
+def _maps(folder: Path, scenes: Iterable[str]) -> list[Picture]:
+    """Pictures of the scenes that are there."""
     return [
-        Picture(path.stem, path, f"The scene {path.stem} beside its class map.")
-        for path in sorted(folder.glob("*.png"))
+        Picture(scene, path, f"The scene {scene} beside its class map.")
+        for scene in scenes
+        if (path := folder / f"{scene}.png").is_file()
     ]
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what torch and numpy both take
 BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -284,7 +284,8 @@ class TrainerSection(Section):
 class EngineSection(Section):
     """How the device is driven."""
 
-    precision: Literal["auto", "32", "bf16"]
+    # Unquoted, as anybody writes it, YAML's 32 is a number.
+    precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)]
     threads: Count | None  # of the CPU, a process; None: what torch finds
     workers: Count | None  # processes that read imagery; None: one a core
 
@@ -335,6 +336,17 @@ class PredictSection(Section):
     stride: Count | None  # pixels from window to window, = side of a map cell; None: tile size / 4
     batch_size: Count
 
+    @field_validator("scenes")
+    @classmethod
+    def _are_file_names(cls, scenes: dict[str, str]) -> dict[str, str]:
+        for name in scenes:
+            if not name or name.startswith(".") or set(name) & set("/\\"):
+                raise ValueError(
+                    "expected names that a file can have, for predictions/<name>.tif, without "
+                    f"slashes or a dot in front, got {name!r}"
+                )
+        return scenes
+
 
 class ExportSection(Section):
     """What goes into the exported bundle."""
@@ -381,5 +393,29 @@ class Params(Section):
             raise ValueError(
                 "expected train.monitor=loss for a network that is to reconstruct (model.task), "
                 f"which has no classes to count, got train.monitor={self.train.monitor}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _classes_fit(self) -> Params:
+        """Weights of classes that there are, where the source's section names them."""
+        weights = getattr(self.loss, "class_weights", None)
+        known = self.source.classes or ()
+        named = weights if known and isinstance(weights, dict) else ()
+        if unknown := [name for name in named if name not in known]:
+            raise ValueError(
+                f"expected classes of the source in loss.class_weights, got {unknown[0]!r}; "
+                f"known: {', '.join(known)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _test_tiles_come(self) -> Params:
+        """Tiles in the split that the network is to be measured on."""
+        share = getattr(self.split, self.evaluate.split)
+        if share == 0 and self.split.method not in ("auto", "official"):
+            raise ValueError(
+                f"expected split.{self.evaluate.split} above 0, as evaluate.split says to measure "
+                f"on these tiles, got 0; split={self.split.method} takes shares that fit"
             )
         return self

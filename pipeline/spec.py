@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pipeline.composites import Composite
-from pipeline.errors import NetworkError
-from pipeline.targets import arguments, resolve
+from torch import nn
+
+from pipeline.composites import Chain, Composite
+from pipeline.errors import LayerError, NetworkError
+from pipeline.targets import arguments, refuse_unknown, resolve
 
 Spec = dict[str, Any]
 
@@ -78,6 +80,39 @@ def inside_of(layer: Any) -> dict[str, Any] | None:
         for name, value in layer.items()
         if name not in taken and (value is None or isinstance(value, Mapping))
     }
+
+
+def taken_apart(
+    name: str, layer: Any
+) -> tuple[type[nn.Module], dict[str, Any], dict[str, Any] | None]:
+    """Class of a layer, the arguments given, and the layers inside it, as of :func:`inside_of`.
+
+    Raises:
+        LayerError: It has no target, another one than a layer, or an argument that is misspelt.
+    """
+    inside = inside_of(layer)
+    if not isinstance(layer, Mapping) or ("_target_" not in layer and inside is None):
+        raise fault(name, "expected a _target_ such as torch.nn.Conv2d")
+    given = {k: v for k, v in layer.items() if k != "_target_" and k not in (inside or {})}
+    try:
+        kind = resolve(layer["_target_"]) if "_target_" in layer else Chain
+        refuse_unknown(kind, given)
+    except NetworkError as error:
+        raise fault(name, str(error)) from error
+    return kind, given, inside
+
+
+def check(layers: Mapping[str, Any], prefix: str = "") -> None:
+    """Raise LayerError for what is wrong with layers whatever reaches them; builds none."""
+    for key, layer in pruned(layers).items():
+        _, _, inside = taken_apart(f"{prefix}{key}", layer)
+        check(inside or {}, f"{prefix}{key}.")
+
+
+def fault(name: str, text: str) -> LayerError:
+    """An error that names the layer it is about."""
+    end = "" if text.endswith((".", "?")) else "."
+    return LayerError(f"Layer {name!r}: {text}{end}")
 
 
 def head_of(spec: Spec) -> tuple[str, str]:

@@ -53,20 +53,23 @@ class Store:
     def open(cls, root: Path = ROOT) -> Store:
         """Open a store and check that its files are there, and whole."""
         meta = _read_meta(root)
-        store = cls(
-            root=root,
-            bands=Bands(tuple(meta["bands"])),
-            classes=Classes(tuple(meta["classes"])),
-            tile_size=meta["tile_size"],
-            dtype=np.dtype(meta["dtype"]),
-            mean=np.array(meta["mean"]),
-            std=np.array(meta["std"]),
-            digest=meta["digest"],
-            resolution=meta["resolution"],
-            counts=meta["counts"],
-            shard_rows=meta["shard_rows"],
-        )
-        store._check()
+        try:
+            store = cls(
+                root=root,
+                bands=Bands(tuple(meta["bands"])),
+                classes=Classes(tuple(meta["classes"])),
+                tile_size=meta["tile_size"],
+                dtype=np.dtype(meta["dtype"]),
+                mean=np.array(meta["mean"]),
+                std=np.array(meta["std"]),
+                digest=meta["digest"],
+                resolution=meta["resolution"],
+                counts=meta["counts"],
+                shard_rows=meta["shard_rows"],
+            )
+            store._check()
+        except (KeyError, TypeError, AttributeError) as error:  # what is not there, or another kind
+            raise _torn(root, "no whole meta.json") from error
         return store
 
     def _check(self) -> None:
@@ -198,6 +201,8 @@ def _read_meta(root: Path) -> dict[str, Any]:
         meta: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise _torn(root, f"no readable {path.name}") from error
+    if not isinstance(meta, dict):
+        raise _torn(root, f"no whole {path.name}")
     if meta.get("format") != FORMAT:
         raise StoreError(
             f"Expected a tile store of format {FORMAT}, got {meta.get('format')} in {root}. "

@@ -55,17 +55,23 @@ def arguments(layer: type[nn.Module]) -> dict[str, bool]:
     }
 
 
+def refuse_unknown(layer: type[nn.Module], given: Mapping[str, Any]) -> None:
+    """Raise NetworkError if an argument is none of the layer's."""
+    known = arguments(layer)
+    for name in given:
+        if name not in known:
+            hint = nearest(name, known)
+            raise NetworkError(f"{layer.__name__} takes no argument {name!r}.{hint}")
+
+
 def make(layer: type[nn.Module], given: Mapping[str, Any]) -> nn.Module:
     """A layer from its arguments.
 
     Raises:
         NetworkError: An argument is misspelt, missing or refused by the layer.
     """
+    refuse_unknown(layer, given)
     known = arguments(layer)
-    for name in given:
-        if name not in known:
-            hint = nearest(name, known)
-            raise NetworkError(f"{layer.__name__} takes no argument {name!r}.{hint}")
     if missing := [name for name, needed in known.items() if needed and name not in given]:
         raise NetworkError(f"{layer.__name__} needs the argument {missing[0]!r}; give it.")
     try:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 from pathlib import Path
@@ -72,3 +73,19 @@ def test_params_in_dvc_yaml_are_the_sections_that_a_stage_takes(
     taken = {name for name in inspect.signature(run).parameters if name in Params.model_fields}
     named = {key.split(".")[0] for key in stages[stage].get("params", [])}
     assert named == taken - WHERE
+
+
+def test_dvc_lock_was_written_by_this_code(root: Path) -> None:
+    """Else a fresh clone reruns at once what its dvc.lock says is done."""
+    locked = yaml.safe_load((root / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    stale = [
+        stage
+        for stage, facts in locked.items()
+        if any(
+            hashlib.md5((root / dep["path"]).read_bytes()).hexdigest() != dep["md5"]
+            for dep in facts["deps"]
+            if dep["path"].startswith("pipeline/")
+        )
+    ]
+    told = f"out of date: {', '.join(stale)}; run make repro, commit dvc.lock and what it changed"
+    assert not stale, told

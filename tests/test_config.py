@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import QuotedString
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pipeline.config import compose, flatten, load, validate
-from pipeline.config_difference import overrides_of
+from pipeline.config import absent, compose, flatten, load, validate
+from pipeline.config_difference import overrides_of, shown
 from pipeline.config_messages import CONF, groups, options_of
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, LayerError
 
 # Options that can't be composed without a value that only the user knows.
 NEEDS = {
@@ -44,6 +52,12 @@ def test_an_override_reaches_its_key_and_no_other() -> None:
     assert changed["optimizer.lr"] == 0.5
 
 
+@pytest.mark.parametrize("given", ["32", "'32'", "bf16"])
+def test_a_precision_needs_no_quotes(given: str) -> None:
+    params = validate(yaml.safe_load(compose([f"engine.precision={given}"])))
+    assert params.engine.precision == given.strip("'")
+
+
 def test_a_layer_can_be_changed_and_left_out_by_name() -> None:
     layers = yaml.safe_load(
         compose(["model=lecture", "model.layers.conv.out_channels=33", "~model.layers.pool"])
@@ -51,6 +65,11 @@ def test_a_layer_can_be_changed_and_left_out_by_name() -> None:
     assert layers["conv"]["out_channels"] == 33
     assert "pool" not in layers
     assert list(layers)[:2] == ["normalize", "conv"]
+
+
+def test_tiles_to_measure_on_are_asked_for() -> None:
+    with pytest.raises(ConfigError, match=r"Expected split\.test above 0.*got 0; split=random"):
+        compose(["source=sat", "source.path=/sat-6-full.mat", "split.method=random"])
 
 
 def test_scenes_to_predict_can_be_replaced() -> None:
@@ -78,7 +97,18 @@ def test_scenes_to_predict_can_be_replaced() -> None:
         ("split.method=magic", ["split.method", "'magic'", "'block'"]),
         ("optimizer.name=adagrad", ["optimizer.name", "'adagrad'", "'sgd'"]),
         ("source=folders", ["source.root", "conf/source/folders.yaml", "Add source.root="]),
+        ("source=sat", ["source.path", "conf/source/sat.yaml", "Add source.path="]),
         ("tiles.size", ["group=option", "tiles.size"]),
+        ("source.root=~/x", ["group=option", "source.root=~/x", "Write the path out"]),
+        ("model=null", ["option of model", "null", "overrides", "lecture"]),
+        ("source.bands={red: 1, green: 0}", ["source.bands.green", "0", "greater than or equal"]),
+        ("source.bands=5", ["source.bands", "5", "valid list or a valid dictionary"]),
+        ("loss.class_weights={road: -1}", ["loss.class_weights.road", "-1", "greater than"]),
+        ("loss.class_weights={roads: 1}", ["loss.class_weights", "'roads'", "road, water"]),
+        ("model.layers.act1_1._target_=torch.nn.Tanh", ["Give it whole: model.layers.act1_1={"]),
+        ("train.seed=99999999999999999999", ["train.seed", "less than 9223372036854775808"]),
+        ("engine.precision=16", ["engine.precision", "'32'"]),
+        ("predict.scenes={a/b: /x.tif}", ["predict.scenes", "'a/b'", "slashes"]),
     ],
 )
 def test_a_mistake_is_one_sentence_with_key_place_and_what_would_fit(
@@ -127,6 +157,7 @@ def test_a_missing_params_yaml_says_how_to_make_it(tmp_path: Path) -> None:
         ["source=sat", "source.path=/data/sat-6-full.mat"],
         ["optimizer=sgd", "optimizer.factors={backbone.*: 0.1, fc: 2.0}"],
         ["train.init_from=/data/donor", "train.freeze=[conv1*,block2.*]"],
+        ["model=autoencoder", "train.epochs=3", "tracking=none"],
     ],
 )
 def test_params_yaml_tells_which_overrides_led_to_it(overrides: list[str]) -> None:
@@ -134,3 +165,140 @@ def test_params_yaml_tells_which_overrides_led_to_it(overrides: list[str]) -> No
     found = overrides_of(content)
     assert yaml.safe_load(compose(found)) == content
     assert len(found) <= len(overrides) + 1
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["source.bands={red: 4, green: 3, blue: 2, nir: 8}"],
+        ["bands=[red,nir]"],
+        ["predict.scenes={county: /data/county.tif, b c: '/x, y.tif'}"],
+        ["predict.scenes={}"],
+        ["~model.layers.pool1"],
+        ["+model.layers.extra={_target_: torch.nn.ReLU}"],
+        ["+model.layers.conv1_1.dilation=2"],
+        ["model=googlenet", "model.layers.inception3a.three=null"],
+        ["model.layers.act1_1={_target_: torch.nn.Tanh}"],
+        ["activation._target_=torch.nn.Mish"],
+        ["~source.classes", "+source.classes={barren land: 1, water: 2}"],
+        ["~source.classes.road"],
+        ["loss.class_weights={road: 2.0, water: 1}"],
+        ["source=scenes", "source.root=/a b/c", "source.classes={water: w, land: '1'}",
+         'source.labels="{stem} it\'s.tif"', "source.attribute='null'"],
+        ["tracking.uri='http://a:5000/?x=1,2'", "tracking.experiment='1e3'"],
+        [r"tracking.experiment=' a\\'"],
+    ],
+)  # fmt: skip
+def test_overrides_can_be_typed_back(overrides: list[str]) -> None:
+    content = yaml.safe_load(compose(overrides))
+    typed = shlex.split(shlex.join(overrides_of(content)))
+    again = yaml.safe_load(compose(typed))
+    assert again == content
+    assert list(again["model"]["layers"]) == list(content["model"]["layers"])
+    assert len(typed) <= len(overrides) + 1
+
+
+TEXT = st.text(st.characters(exclude_characters="$", exclude_categories=["C"])) | (
+    st.sampled_from(["null", "true", "1", "1e3", "nan", "a,b", "{x}", "[y]", "~", "", " a ", "a=b"])
+)
+KEYS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_ *.,:=]*", fullmatch=True)  # more takes no escape
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner),
+    max_leaves=6,
+)
+
+
+@given(VALUES)
+@settings(deadline=None, max_examples=200)
+def test_a_value_is_shown_as_hydra_reads_it(value: object) -> None:
+    read = OverridesParser.create().parse_override(f"a.b={shown(value)}")
+    assert not read.is_sweep_override()
+    assert unquoted(read.value()) == value
+
+
+def unquoted(value: object) -> object:
+    """Plain values of what Hydra's parser gives."""
+    if isinstance(value, dict):
+        return {unquoted(key): unquoted(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [unquoted(inner) for inner in value]
+    return value.text if isinstance(value, QuotedString) else value
+
+
+OPTIMIZER = "name: adam\nlr: 0.1\nbetas: [0.9, 0.999]\nweight_decay: 0.0\n"
+
+
+@pytest.fixture
+def own_conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of conf/ that a test may write into."""
+    shutil.copytree(CONF, tmp_path / "conf")
+    for module in ("config", "config_messages"):
+        monkeypatch.setattr(f"pipeline.{module}.CONF", tmp_path / "conf")
+    return tmp_path / "conf"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (OPTIMIZER.replace("lr:", "lrr:"),
+         "Unknown key optimizer.lrr in conf/optimizer/mine.yaml. Did you mean optimizer.lr?"),
+        (OPTIMIZER.replace("lr: 0.1\n", ""),
+         "Expected a value for optimizer.lr, found none in conf/optimizer/mine.yaml."),
+        (OPTIMIZER.replace("0.1", "-1"),
+         "optimizer.lr, got -1 in conf/optimizer/mine.yaml: input should be greater than 0."),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_a_file_of_one_s_own_names_key_and_file(
+    own_conf: Path, text: str, message: str
+) -> None:
+    (own_conf / "optimizer" / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        compose(["optimizer=mine"])
+    assert str(caught.value) == message
+    top = own_conf / "config.yaml"  # chosen there, where the message can't see it
+    top.write_text(top.read_text().replace("optimizer: adamw", "optimizer: mine"))
+    with pytest.raises(ConfigError) as caught:
+        compose()
+    assert str(caught.value) == message
+
+
+def test_a_mistake_in_an_experiment_names_its_file(own_conf: Path) -> None:
+    file = own_conf / "experiment" / "mine.yaml"
+    file.write_text("# @package _global_\ntrain: {epochz: 3}\n")
+    with pytest.raises(ConfigError, match=r"train\.epochz in conf/experiment/mine\.yaml"):
+        compose(["experiment=mine"])
+
+
+def test_imagery_that_is_not_here_is_told_by_key(tmp_path: Path) -> None:
+    def sentence(*overrides: str) -> str | None:
+        return absent(yaml.safe_load(compose(overrides)))
+
+    assert sentence() is None  # the sample is made
+    assert "source.path=/no.mat" in str(sentence("source=sat", "source.path=/no.mat"))
+    assert "predict.scenes.x=/no.tif" in str(sentence("predict.scenes={x: /no.tif}"))
+    assert sentence("source=folders", f"source.root={tmp_path}") is None
+
+
+def test_layers_are_checked_before_anything_runs() -> None:
+    with pytest.raises(LayerError, match=r"'conv': Conv2d takes no argument 'out_chanels'"):
+        compose(["model=lecture", "+model.layers.conv.out_chanels=33"])
+    with pytest.raises(LayerError, match=r"'block2a\.conv1': Expected a layer of torch\.nn"):
+        compose(["model=resnet", "model.layers.block2a.conv1._target_=torch.nn.Conv2dd"])
+
+
+def test_layers_that_were_checked_cost_no_import_of_torch(root: Path) -> None:
+    program = (
+        "import sys; from pipeline.config import compose; compose(['optimizer.lr=0.5']); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=root, check=True)
+
+
+def test_what_an_option_brings_along_is_not_told_beside_it() -> None:
+    given = [
+        "source.min_purity=0.5", "tiles.size=32", "model=autoencoder", "optimizer.lr=0.5",
+        "train.epochs=3", "train.min_steps=9", "train.seed=2", "analyze.batch_size=1",
+        "evaluate.batch_size=1", "tracking=none",
+    ]  # fmt: skip
+    assert sorted(overrides_of(yaml.safe_load(compose(given)))) == sorted(given)

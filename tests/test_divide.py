@@ -90,6 +90,15 @@ def test_tiles_that_lie_in_a_block_without_a_centre_are_dropped_too() -> None:
         assert kept[0] == kept[1] or DROPPED in kept
 
 
+def test_an_official_split_without_test_tiles_is_told_before_anything_is_trained() -> None:
+    facts = _facts(group=None, frame=None, official=_names(["train"] * ROWS))
+    with pytest.raises(SplitError, match=r"Expected test tiles .*got none\. Set split=auto"):
+        divide(
+            facts, "sat", CLASSES, _section(method="official", train=0.9, validation=0.1, test=0)
+        )
+    assert divide(facts, "sat", CLASSES, _section()).method == "random"
+
+
 def test_an_official_split_that_tears_a_group_is_refused() -> None:
     group = _names(["torn"] * 2 + [f"{i}.tif" for i in range(ROWS - 2)])
     official = _names(["train", "test"] + ["train"] * 30 + ["test"] * 8)

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from pipeline import probes
-from pipeline.figures import canvas, inside, maps, measures
+from pipeline.figures import canvas, inside, maps, measures, reconstructions
 from pipeline.types import Bands, Classes
 
 LONG = Classes(("HerbaceousVegetation", "PermanentCrop", *(f"Class number {i}" for i in range(8))))
@@ -54,9 +55,14 @@ def _weights(filters: int, channels: int, side: int = 3) -> NDArray[np.float32]:
 def _activations(filters: int) -> Figure:
     view = _rng().random((12, 12, 3))
     after = _rng().normal(size=(filters, 10, 10))
-    stages = {"convolution\nblock2.conv1": after, "activation\nblock2.relu1": after.clip(0)}
+    own = [f"filter {i}" for i in range(filters)]
+    stages = [
+        inside.Answers("convolution\nblock2.conv1", own, after),
+        inside.Answers("activation\nblock2.relu1", own, after.clip(0)),
+        inside.Answers("convolution\nblock2.branch.reduce.conv2", ["filter 127"], after[:1]),
+    ]
     views = {"natural colour": view, "false colour": view}
-    return inside.activations(views, stages, list(range(filters)), "HerbaceousVegetation: a/b.tif")
+    return inside.activations(views, stages, "HerbaceousVegetation: a/b.tif")
 
 
 def _kernels(tiles: int) -> Figure:
@@ -68,6 +74,13 @@ def _kernels(tiles: int) -> Figure:
     return inside.kernels(
         [("HerbaceousVegetation", v) for v in values], answers, probes.KERNELS, "nir"
     )
+
+
+def _drawn(tiles: int, bands: int) -> Figure:
+    pixels = _rng().integers(0, 9000, (tiles, 12, 12, bands)).astype(np.uint16)
+    headings = ["HerbaceousVegetation\n0.0123"] * tiles
+    drawn = pixels.astype(np.float32) + 100
+    return reconstructions.pairs(pixels, drawn, headings, BANDS[bands], np.full(bands, 200.0))
 
 
 FIGURES: dict[str, Figure] = {
@@ -84,6 +97,10 @@ FIGURES: dict[str, Figure] = {
     "activations of eight": _activations(8),
     "kernels of one": _kernels(1),
     "kernels of ten": _kernels(10),
+    "one tile drawn again": _drawn(1, 1),
+    "eight tiles drawn again": _drawn(8, 13),
+    "errors": reconstructions.histogram(np.geomspace(1e-5, 3.0, 500), "Errors of 500 test tiles"),
+    "one error": reconstructions.histogram(np.array([0.0]), "Errors of 1 test tiles"),
     "wide map": maps.class_map(
         _rng().random((20, 60, 3)), _rng().integers(0, 11, (5, 15)).astype(np.uint8), LONG, "Map"
     ),
@@ -177,3 +194,20 @@ def test_map_is_drawn_in_class_colours_where_it_stands() -> None:
     assert list(image.get_extent()) == [0, 12, 12, 0]
     assert figure.axes[1].get_xlim() == (0, 10)
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["trees 33.3%", "water 66.7%"]
+
+
+def test_reconstructions_are_shown_in_the_stretch_of_their_tiles() -> None:
+    pixels = np.array([0, 100] * 72, np.uint8).reshape(1, 12, 12, 1)
+    drawn = np.full((1, 12, 12, 1), 50, np.float32)
+    figure = reconstructions.pairs(pixels, drawn, ["a"], BANDS[1], np.array([25.0]))
+    tile, again, error = [np.asarray(image.get_array()) for image in figure.axes[0].images]
+    assert set(tile.ravel()) == {0.0, 1.0}
+    assert set(again.ravel()) == {0.5}
+    assert (error == 2.0).all()  # each pixel off by 50, two deviations
+
+
+def test_the_histogram_counts_every_tile_and_marks_the_median() -> None:
+    figure = reconstructions.histogram(np.array([0.1, 0.2, 0.2, 0.4, 0.8]), "t")
+    bars = [patch.get_height() for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
+    assert sum(bars) == 5
+    assert "median 0.2" in _texts(figure)

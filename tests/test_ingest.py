@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from pipeline.errors import PipelineError, SourceError, SplitError
+from pipeline.errors import PipelineError, SourceError, SplitError, StoreError
 from pipeline.schema import (
     EngineSection,
     FoldersSource,
@@ -19,7 +19,8 @@ from pipeline.schema import (
     TilesSection,
 )
 from pipeline.stages import ingest
-from pipeline.store import Store
+from pipeline.store import Store, StoreWriter
+from pipeline.types import Bands, Classes
 from tests.imagery import noise, write_raster
 
 BANDS = ["red", "nir"]
@@ -82,6 +83,11 @@ def _digests() -> dict[str, str]:
     }
 
 
+def _left() -> list[Path]:
+    """What stands in data/ beside the lock, which stays."""
+    return [path for path in Path("data").iterdir() if path.name != ".tiles.lock"]
+
+
 def test_scenes_are_split_by_block_and_each_tile_is_accounted_for(
     scenes: ScenesSource, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +134,33 @@ def test_workers_change_no_byte(scenes: ScenesSource, monkeypatch: pytest.Monkey
     assert not [name for name in alone if "part" in name]
 
 
+def test_bands_that_no_file_names_are_taken_in_order_and_that_is_said(
+    scenes: ScenesSource, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run(scenes)
+    assert "assumed" not in _report()
+    assert "which band" not in capsys.readouterr().err
+    bare = _folders(tmp_path / "bare", {"water": [10] * 6, "trees": [10] * 6})
+    _run(bare)
+    said = capsys.readouterr().err
+    assert said.count("does not say which band is which") == 1
+    assert "taken in order as red, nir" in said
+    assert "source.bands={red: 1, nir: 2}" in _report()["assumed"]
+    _run(bare.model_copy(update={"bands": {"red": 2, "nir": 1}}))
+    assert "assumed" not in _report()
+
+
+def test_two_at_once_is_told_and_costs_no_store(scenes: ScenesSource) -> None:
+    digest = _run(scenes).digest
+    bands, classes = Bands(("red",)), Classes(("a", "b"))
+    with StoreWriter(Path("data/tiles"), bands, classes, 6, np.dtype(np.uint8)) as other:
+        with pytest.raises(StoreError, match=r"write data/tiles alone, got another process"):
+            _run(scenes)
+        assert other.partial.is_dir()  # which the second one left alone
+    assert Store.open().digest == digest
+    assert _run(scenes).digest == digest
+
+
 def test_tiles_that_overlap_across_blocks_are_dropped(scenes: ScenesSource) -> None:
     store = _run(scenes, stride=5)
     assert _report()["dropped"]["straddles two splits"] > 50
@@ -150,7 +183,7 @@ def test_the_same_ground_in_two_splits_stops_the_stage(
     with pytest.raises(SplitError, match=r"same place in .*split\.method=block"):
         _run(scenes, method=method, train=0.4, validation=0.3, test=0.3)
     assert not Path("data/tiles").exists()
-    assert not list(Path("data").iterdir())
+    assert not _left()
     assert _run(scenes, method="block").count("test") > 0
 
 
@@ -232,7 +265,7 @@ def test_a_broken_file_leaves_nothing_behind(
     (tmp_path / "a" / "water" / "1.tif").write_bytes(b"II*\x00 torn")
     with pytest.raises(SourceError, match=r"got water/1\.tif"):
         _run(source, workers=2)
-    assert not list(Path("data").iterdir())
+    assert not _left()
 
 
 @pytest.mark.parametrize(

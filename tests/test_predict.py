@@ -108,7 +108,7 @@ def test_map_stands_where_the_scene_stands_and_explains_itself(here: Path) -> No
         table = file.colormap(1)
     colours = ["#" + "".join(f"{v:02X}" for v in table[k][:3]) for k in (1, 2, 3)]
     assert colours == list(little.CLASSES.colours)
-    assert Path("predictions/town.png").read_bytes().startswith(b"\x89PNG")
+    assert Path("reports/maps/town.png").read_bytes().startswith(b"\x89PNG")
     assert not list(Path("predictions").glob(".*"))
 
 
@@ -195,13 +195,15 @@ def test_mistakes_are_named(here: Path) -> None:
         predict.run(section(path), SOURCE, little.ENGINE, little.UNTRACKED, "city")
     with pytest.raises(ConfigError, match="tile size 12, got 13"):
         predict.run(section(path, 13), SOURCE, little.ENGINE, little.UNTRACKED)
-    with pytest.raises(SourceError, match=r"nowhere\.tif"):
+    with pytest.raises(SourceError, match=r"nowhere\.tif: .*[^.]\. Replace the file"):
         predict.run(section(here / "nowhere.tif"), SOURCE, little.ENGINE, little.UNTRACKED)
     other = write(here / "other.tif", pixels(), ("red", "green", "blue", "swir"))
     with pytest.raises(BandError, match=r"called nir, got 0 .*other\.tif"):
         predict.run(section(other), SOURCE, little.ENGINE, little.UNTRACKED)
     small = write(here / "small.tif", pixels(11, 40))
-    with pytest.raises(SourceError, match="got 11 x 40"):
+    with pytest.raises(
+        SourceError, match=r"got 11 x 40 in .*small\.tif\. Leave it out of predict\.scenes"
+    ):
         predict.run(section(small), SOURCE, little.ENGINE, little.UNTRACKED)
 
 

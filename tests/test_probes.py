@@ -12,6 +12,8 @@ from torch import nn
 from pipeline import probes
 from pipeline.errors import ConfigError, NetworkError
 from pipeline.layers import GlobalAvgPool
+from pipeline.network import build
+from tests.test_network import BANDS, CLASSES, composed
 
 
 @pytest.fixture
@@ -55,13 +57,46 @@ def test_other_layers_are_refused_with_those_that_fit(
         probes.filters(network, layer)
 
 
-def test_chain_walks_the_layers_up_to_the_next_convolution(network: nn.Sequential) -> None:
-    assert probes.chain(network, "conv1").layers == ["conv1", "relu1", "pool1"]
-    assert probes.chain(network, "block.conv") == probes.Chain("block.conv", "block.act", None)
+def chain(network: nn.Module, layer: str) -> list[str]:
+    return [step.layer for step in probes.chain(network, layer)]
+
+
+def test_chain_walks_the_layers_up_to_the_first_pooling(network: nn.Sequential) -> None:
+    assert chain(network, "conv1") == ["conv1", "relu1", "pool1"]
+    roles = [step.role for step in probes.chain(network, "conv1")]
+    assert roles == ["convolution", "activation", "pooling"]
+    # Without a pooling it ends before the next convolution, or where no map is left.
+    assert chain(network, "block.conv") == ["block.conv", "block.act"]
     bare = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Conv2d(1, 1, 3), nn.ReLU())
-    assert probes.chain(bare, "0") == probes.Chain("0", None, None)
-    gone = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Tanh(), GlobalAvgPool(), nn.ReLU())
-    assert probes.chain(gone, "0") == probes.Chain("0", "1", None)
+    assert chain(bare, "0") == ["0"]
+    gone = nn.Sequential(nn.Conv2d(1, 1, 3), nn.Tanh(), GlobalAvgPool(), nn.ReLU(), nn.MaxPool2d(2))
+    assert chain(gone, "0") == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "expected"),
+    [
+        ("vgg", "conv1_1", ["conv1_1", "act1_1", "conv1_2", "act1_2", "pool1"]),
+        ("vgg", "conv1_2", ["conv1_2", "act1_2", "pool1"]),
+        ("resnet", "conv1", ["conv1", "act1"]),
+        ("resnet", "block3a.conv2", ["block3a.conv2", "act3a"]),
+        ("googlenet", "conv1", ["conv1", "act1", "pool1"]),
+        # Beside a branch, and behind a fork, there are other maps.
+        ("googlenet", "inception3a.one.conv", ["inception3a.one.conv", "inception3a.one.act"]),
+        ("googlenet", "inception3b.one.conv",
+         ["inception3b.one.conv", "inception3b.one.act", "pool3"]),
+        ("googlenet", "conv2", ["conv2", "act2"]),
+        ("densenet", "dense1.layer4.conv",
+         ["dense1.layer4.conv", "transition1.act", "transition1.conv", "transition1.pool"]),
+        ("mobile", "separable2.depthwise", ["separable2.depthwise"]),
+        ("mobile", "separable2.pointwise", ["separable2.pointwise", "act2"]),
+    ],
+)  # fmt: skip
+def test_chain_goes_the_way_of_the_maps_through_composites(
+    model: str, layer: str, expected: list[str]
+) -> None:
+    made = build(composed(f"model={model}"), bands=BANDS, classes=CLASSES, tile_size=28)
+    assert chain(made, layer) == expected
 
 
 def test_activations_equal_the_layers_run_by_hand(network: nn.Sequential) -> None:

@@ -232,6 +232,8 @@ def test_an_autoencoder_brings_its_loss_and_no_scenes_along() -> None:
     params = yaml.safe_load(compose(["model=autoencoder"]))
     assert params["loss"] == {"name": "squared_error"}
     assert params["predict"]["scenes"] == {}
+    assert params["augment"]["flips"]
+    assert not params["augment"]["brightness"]
     asked = yaml.safe_load(compose(["model=autoencoder", "predict.scenes={a: b.tif}"]))
     assert asked["predict"]["scenes"] == {"a": "b.tif"}
 

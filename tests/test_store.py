@@ -129,7 +129,7 @@ def test_an_error_while_writing_leaves_the_old_store_and_nothing_else(tmp_path: 
     with pytest.raises(RuntimeError):
         fail()
     assert Store.open(root).digest == digest
-    assert list(tmp_path.iterdir()) == [root]
+    assert list(tmp_path.glob("[!.]*")) == [root]
 
 
 def test_a_new_store_replaces_the_old_and_what_a_killed_run_left(tmp_path: Path) -> None:
@@ -139,9 +139,37 @@ def test_a_new_store_replaces_the_old_and_what_a_killed_run_left(tmp_path: Path)
     (tmp_path / "tiles.partial").mkdir()
     (tmp_path / "tiles.partial" / "test-7.npy").write_text("of a killed run")
     _write(root)
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [
+    assert sorted(path.name for path in tmp_path.rglob("[!.]*") if path.is_file()) == [
         "index.parquet", "meta.json", "test-0.npy", "train-0.npy", "validation-0.npy",
     ]  # fmt: skip
+
+
+def test_a_writer_that_was_killed_between_its_renames_costs_no_store(tmp_path: Path) -> None:
+    root = tmp_path / "tiles"
+    digest = _write(root)
+    root.rename(tmp_path / "tiles.old")
+    with StoreWriter(root, Bands(("red",)), Classes(("a", "b")), 6, np.dtype(np.uint8)):
+        pass
+    assert Store.open(root).digest == digest
+    assert not (tmp_path / "tiles.old").exists()
+
+
+def test_the_old_store_stands_until_the_new_one_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "tiles"
+    digest = _write(root)
+    seen = []
+    rename = Path.rename
+
+    def watched(path: Path, target: Path) -> Path:
+        stores = [folder for folder in (root, tmp_path / "tiles.old") if folder.exists()]
+        seen.append([Store.open(folder).digest for folder in stores])
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    _write(root)
+    assert seen == [[digest], [digest]]
 
 
 def test_a_missing_store_is_told(tmp_path: Path) -> None:
@@ -176,6 +204,8 @@ def _newer(path: Path) -> None:
         ("index.parquet", _fewer_rows, r"13 rows in index\.parquet"),
         ("meta.json", _cut, r"no readable meta\.json"),
         ("meta.json", _newer, "format 1, got 99"),
+        ("meta.json", lambda path: path.write_text('{"format": 1}'), r"no whole meta\.json"),
+        ("meta.json", lambda path: path.write_text("[]"), r"no whole meta\.json"),
     ],
 )
 def test_a_torn_store_is_told(root: Path, name: str, damage: Any, message: str) -> None:

@@ -23,6 +23,7 @@ from pipeline.schema import (
     AnalyzeSection,
     InitSection,
     ModelSection,
+    PredictSection,
     TrainSection,
     VisualizeSection,
 )
@@ -190,10 +191,10 @@ def test_its_first_filters_and_what_they_answer_are_seen(timm: FakeTimm) -> None
     made = network(layers("widenet"))
     assert probes.first_convolution(made) == "backbone.conv1"
     assert probes.filters(made, "backbone.conv1").shape == (64, 4, 7, 7)
-    chain = probes.chain(made, "backbone.conv1")
-    assert chain.layers == ["backbone.conv1", "backbone.act1", "backbone.maxpool"]
+    chain = [step.layer for step in probes.chain(made, "backbone.conv1")]
+    assert chain == ["backbone.conv1", "backbone.act1", "backbone.maxpool"]
     pixels = np.random.default_rng(0).integers(0, 255, (2, 28, 28, 4))
-    heard = probes.activations(made, pixels, [*chain.layers, "backbone.layer1.0.conv1"])
+    heard = probes.activations(made, pixels, [*chain, "backbone.layer1.0.conv1"])
     assert [maps.shape[2] for maps in heard.values()] == [14, 14, 7, 7]
     np.testing.assert_array_equal(heard["backbone.act1"].min(), 0)
 
@@ -231,7 +232,8 @@ def test_the_stages_look_inside_it(project: Path, timm: FakeTimm) -> None:
     look = VisualizeSection(
         layer="backbone.conv1", filters=[11], tiles=[0], kernel_band=None, batch_size=16
     )
-    visualize.run(look, little.ENGINE, little.UNTRACKED)
+    none = PredictSection(scenes={}, stride=None, batch_size=8)
+    visualize.run(look, none, little.ENGINE, little.UNTRACKED)
     with np.load("reports/visualize/filters.npz") as arrays:
         assert arrays["backbone.conv1"].shape == (64, 4, 7, 7)
     with np.load("reports/visualize/activations.npz") as arrays:
@@ -272,9 +274,8 @@ def test_real_models_build_learn_and_come_back(real_timm: Any, name: str, tmp_pa
 def test_the_filters_of_a_real_one_are_seven_by_seven(real_timm: Any) -> None:
     donor, made = (network(layers("resnet18"), bands, 64) for bands in (RGB, little.BANDS))
     assert probes.filters(donor, "backbone.conv1").shape == (64, 3, 7, 7)
-    assert probes.chain(made, "backbone.conv1").layers == [
-        "backbone.conv1", "backbone.act1", "backbone.maxpool",
-    ]  # fmt: skip
+    chain = [step.layer for step in probes.chain(made, "backbone.conv1")]
+    assert chain == ["backbone.conv1", "backbone.act1", "backbone.maxpool"]
     found = transfer(made, donor)
     assert found.by_band == ["backbone.conv1"]
     assert found.fresh == {}

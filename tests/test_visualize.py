@@ -11,7 +11,7 @@ import pytest
 from pipeline import probes
 from pipeline.bundle import Bundle
 from pipeline.errors import BandError, ConfigError, NetworkError
-from pipeline.schema import EvaluateSection, VisualizeSection
+from pipeline.schema import EvaluateSection, PredictSection, VisualizeSection
 from pipeline.stages import evaluate, visualize
 from pipeline.store import Store
 from tests import little
@@ -24,7 +24,9 @@ def _section(**changes: Any) -> VisualizeSection:
 
 
 def _run(**changes: Any) -> str:
-    visualize.run(_section(**changes), little.ENGINE, little.UNTRACKED)
+    scenes = {name: f"/{name}.tif" for name in changes.pop("scenes", [])}
+    predict = PredictSection(scenes=scenes, stride=None, batch_size=8)
+    visualize.run(_section(**changes), predict, little.ENGINE, little.UNTRACKED)
     return Path("reports/index.html").read_text(encoding="utf-8")
 
 
@@ -176,10 +178,13 @@ def test_network_table_and_maps_are_shown_where_they_exist(here: Path) -> None:
     init, train = InitSection(name="he"), TrainSection.model_validate(TRAIN)
     analyze.run(AnalyzeSection(batch_size=8, strict=False), model, init, train)
     _run(tiles=[0])  # makes a picture to show as a map, whichever test came before
-    Path("predictions").mkdir()
-    Path("predictions/far_east.png").write_bytes(Path("reports/visualize/kernels.png").read_bytes())
-    html = _run(tiles=[0])
-    assert "<h3>far_east</h3>" in html
+    Path("reports/maps").mkdir()
+    for name in ("far_east", "of_another_pass"):
+        picture = Path("reports/visualize/kernels.png").read_bytes()
+        Path(f"reports/maps/{name}.png").write_bytes(picture)
+    html = _run(tiles=[0], scenes=["far_east", "not_mapped_yet"])
+    assert re.findall(r"<h3>(far_east|of_another_pass|not_mapped_yet)</h3>", html) == ["far_east"]
+    assert [path.name for path in Path("reports/maps").iterdir()] == ["far_east.png"]
     assert '<th scope="row">pool1</th><td class="left">MaxPool2d 2x2</td><td>5x5x5</td>' in html
     diagram = html[html.index("<svg") : html.index("</svg>")]
     assert ">pool1</text>" in diagram

@@ -118,19 +118,41 @@ def test_another_trainer_reruns_nothing(clone: Clone, first: str) -> None:
     assert clone.ran(clone.run("dvc", "repro")) == set()
 
 
+def test_the_page_shows_the_scenes_of_its_pass_alone(clone: Clone, first: str) -> None:
+    scene = clone.place / "data/sample/extra/unseen.tif"
+    shutil.copy2(scene, clone.place.with_name("county.tif"))
+    override = [*QUICK, f"predict.scenes={{county: {clone.place.with_name('county.tif')}}}"]
+
+    def maps() -> set[str]:
+        page = (clone.place / "reports/index.html").read_text()
+        return {name for name in ("county", "unseen") if f"<h3>{name}</h3>" in page}
+
+    clone.run("python", "-m", "pipeline", "compose", *override)
+    assert clone.ran(clone.run("dvc", "repro")) == {"predict", "visualize"}
+    assert maps() == {"county"}
+    clone.run("python", "-m", "pipeline", "compose", *QUICK)
+    clone.run("dvc", "repro")
+    assert maps() == {"unseen"}
+    assert clone.ran(clone.run("dvc", "repro")) == set()
+    assert (clone.place / "predictions/county.tif").is_file()  # a map is its maker's
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
         ("optimizer.lr=abc", "optimizer.lr, got 'abc'"),
         ("optimizer.lrr=1", "Did you mean optimizer.lr?"),
         ("model=vggg", "Did you mean vgg?"),
+        ("source=sat", "Expected a value for source.path (conf/source/sat.yaml)"),
+        ("predict.scenes={far: /no/far.tif}", "imagery at predict.scenes.far=/no/far.tif"),
+        ("+model.layers.conv.strides=2", "Layer 'conv': Conv2d takes no argument 'strides'"),
     ],
 )
 def test_dvc_refuses_a_mistake_in_one_sentence(
     clone: Clone, first: str, override: str, words: str
 ) -> None:
     before = (clone.place / "params.yaml").read_bytes()
-    output = clone.run("dvc", "exp", "run", "-S", override, status=255)
+    output = clone.run("dvc", "exp", "run", "-S", "model=lecture", "-S", override, status=255)
     lines = [line for line in output.splitlines() if line.startswith("ERROR")]
     assert len(lines) == 1
     assert words in lines[0]

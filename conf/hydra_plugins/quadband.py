@@ -15,7 +15,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 # The dvc command starts elsewhere; the checks are those of this very checkout.
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from pipeline.config import checked
+from pipeline.config import absent, checked
 from pipeline.errors import PipelineError
 
 _load = ConfigLoaderImpl.load_configuration
@@ -29,7 +29,10 @@ def _load_checked(self: ConfigLoaderImpl, *args: Any, **kwargs: Any) -> Any:
         return _load(self, *args, **kwargs)
     _checking = True
     try:
-        return checked(lambda: _load(self, *args, **kwargs), kwargs.get("overrides", ()))
+        cfg = checked(lambda: _load(self, *args, **kwargs), kwargs.get("overrides", ()))
+        if sentence := absent(cfg):
+            raise InvalidArgumentError(sentence)  # DVC would run, and say "Errno 2"
+        return cfg
     except PipelineError as error:
         # DVC prints its own exceptions as one line, and any other as a crash.
         raise InvalidArgumentError(str(error)) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -87,43 +88,51 @@ def filters_by_channel(weights: NDArray[Any], channels: Sequence[str], layer: st
     return figure
 
 
-def activations(
-    views: dict[str, NDArray[Any]],
-    stages: dict[str, NDArray[Any]],
-    filters: Sequence[int],
-    title: str,
-) -> Figure:
-    """A tile and what chosen filters answer to it, stage by stage.
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What some filters of a layer answer to a tile."""
+
+    heading: str
+    columns: Sequence[str]  # whose maps they are
+    maps: NDArray[Any]  # (n, h, w), one a column
+
+
+def activations(views: dict[str, NDArray[Any]], stages: Sequence[Answers], title: str) -> Figure:
+    """A tile and what filters answer to it, stage by stage.
 
     Args:
         views: Heading -> (H, W, 3) picture of the tile, values from 0 to 1.
-        stages: Heading -> (len(filters), h, w) maps after a layer, in the tile's order.
-        filters: Index of each map, for the headings.
+        stages: In the tile's order; columns are named where they change.
         title: Over everything.
     """
-    left, top = 2.15, 0.25
+    letters = max(len(line) for stage in stages for line in stage.heading.split("\n"))
+    left, most = max(2.15, 1.3 + 0.055 * letters), max(len(stage.columns) for stage in stages)
+    named = [i for i, s in enumerate(stages) if not i or s.columns != stages[i - 1].columns]
+    gaps = [0.25 if i in named else 0.0 for i in range(len(stages))]
+    tops = [1.1 * i + sum(gaps[: i + 1]) for i in range(len(stages))]
     figure, axes = canvas(
-        left + 1.1 * len(filters) + 0.6,
-        top + max(1.1 * len(stages), 1.37 * len(views)),
+        left + 1.1 * most + 0.6,
+        max(tops[-1] + 1.1, 0.25 + 1.37 * len(views)),
         1.1,
         title,
         "Each row has its own scale, at its right: white is zero where a layer gives both signs, "
         "dark is zero where it gives none below. The tile is stretched from percentile 2 to 98 "
-        "over all tiles shown.",
+        "over all tiles shown."
+        + (" Columns are named anew where they are other filters." if len(named) > 1 else ""),
     )
     for row, (heading, view) in enumerate(views.items()):
-        panel(axes, view, 0.0, top + 1.37 * row, (1.1, 1.1))
-        axes.text(0.0, top + 1.37 * row - 0.05, heading, fontsize=8, color=INK)
-    for col, index in enumerate(filters):
-        place = left + 1.1 * col + 0.5
-        axes.text(place, top - 0.05, f"filter {index}", ha="center", fontsize=8, color=FAINT)
-    for row, (heading, maps) in enumerate(stages.items()):
-        y = top + 1.1 * row
-        look = look_of(maps)
-        axes.text(left - 0.1, y + 0.5, heading, ha="right", va="center", fontsize=8, color=INK)
-        for col, image in enumerate(maps):
-            panel(axes, image, left + 1.1 * col, y, (1.0, 1.0), **look)
-        bar(figure, axes, (left + 1.1 * len(filters), y, 0.12, 1.0), look)
+        panel(axes, view, 0.0, 0.25 + 1.37 * row, (1.1, 1.1))
+        axes.text(0.0, 0.2 + 1.37 * row, heading, fontsize=8, color=INK)
+    for i, (y, stage) in enumerate(zip(tops, stages, strict=True)):
+        look = look_of(stage.maps)
+        axes.text(left - 0.1, y + 0.5, stage.heading, ha="right", va="center", fontsize=8,
+                  color=INK)  # fmt: skip
+        for col, (name, image) in enumerate(zip(stage.columns, stage.maps, strict=True)):
+            place = left + 1.1 * col
+            panel(axes, image, place, y, (1.0, 1.0), **look)
+            if i in named:
+                axes.text(place + 0.5, y - 0.05, name, ha="center", fontsize=8, color=FAINT)
+        bar(figure, axes, (left + 1.1 * most, y, 0.12, 1.0), look)
     return figure
 
 

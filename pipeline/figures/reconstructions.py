@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pipeline.figures.canvas import (
@@ -23,6 +24,7 @@ from pipeline.figures.canvas import (
 from pipeline.types import Bands
 
 BINS = 40
+LEAST = 1e-9  # a logarithm has no place for 0
 
 
 def pairs(
@@ -85,7 +87,7 @@ def histogram(errors: NDArray[np.float64], title: str) -> Figure:
         "mean of each band alone would give. A logarithmic axis.",
     )
     axes = figure.add_subplot()
-    shown = np.maximum(errors, np.finfo(np.float32).tiny)
+    shown = np.maximum(errors, LEAST)
     middle = float(np.median(shown))
     low, high = float(shown.min()), float(shown.max())
     edges = np.geomspace(low, high if high > low else 1.1 * low, BINS + 1)
@@ -102,12 +104,21 @@ def histogram(errors: NDArray[np.float64], title: str) -> Figure:
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5},
     )
     axes.set(xscale="log", xlabel="mean squared error", ylabel="tiles")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.set_xticks(_ticks(*axes.get_xlim()), minor=False)
+    axes.set_xticks([], minor=True)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.locator_params(axis="y", integer=True)
-    axes.set_ylim(top=1.15 * axes.get_ylim()[1])  # room for the words
+    most = axes.get_ylim()[1]
+    axes.set_yticks([n for n in MaxNLocator(6, integer=True).tick_values(0, most) if n <= most])
+    axes.set_ylim(0, 1.15 * most)  # room for the words
     axes.grid(axis="y", color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers between two errors: 1, 2 and 5 in each decade, of many decades 1 alone."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(decades) < 7 else (1,)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    return [tick for tick in ticks if low <= tick <= high] or [low, high]

@@ -72,6 +72,7 @@ class Plan:
     tasks: Sequence[Task]
     files: Sequence[str]  # what is read, relative to the source's root, in order
     official: bool = False  # some tiles come with the split they belong to
+    assumed: str | None = None  # what no file says, as a sentence
 
 
 def table(columns: Mapping[str, object], rows: int) -> pa.Table:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipeline.errors import ClassError, SourceError
 from pipeline.sources.batch import Plan
 from pipeline.sources.cutting import OneLabel, Piece, RasterTask, stems
-from pipeline.sources.raster import Reading, band_type, find_bands, opened
+from pipeline.sources.raster import Reading, assumption, band_type, find_bands, opened
 from pipeline.types import Bands, Classes
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def plan(source: FoldersSource, tiles: TilesSection) -> Plan:
     reading = Reading(source.bands, source.nodata, source.alpha_mask)
     with opened(found[0][0], names[0]) as dataset:
         dtype = band_type(dataset, find_bands(dataset, source.bands, names[0]), names[0])
+        assumed = assumption(dataset, source.bands, names[0])
     pieces = [
         Piece(str(path), name, stem, OneLabel(label), path.stat().st_size)
         for (path, label), name, stem in zip(found, names, stems(names), strict=True)
@@ -54,6 +55,7 @@ def plan(source: FoldersSource, tiles: TilesSection) -> Plan:
             for part in parts
         ],
         files=names,
+        assumed=assumed,
     )
 
 

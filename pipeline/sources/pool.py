@@ -46,7 +46,7 @@ def read_part(task: Task, path: Path) -> Part:
             dropped.update(batch.dropped)
             tables.append(batch.facts)
             moments.append(tile_moments(batch.pixels))
-            np.ascontiguousarray(batch.pixels).tofile(file)
+            file.write(np.ascontiguousarray(batch.pixels).data)  # tofile hides what went wrong
     facts = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     return Part(path, facts, np.concatenate(moments) if moments else np.empty((0, 2, 0)), dropped)
 

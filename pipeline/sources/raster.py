@@ -95,10 +95,10 @@ def named(name: str) -> Iterator[None]:
     try:
         yield
     except RasterioError as error:
-        reason = str(error.__cause__ or error)
+        reason = str(error.__cause__ or error).rstrip(".")
         raise SourceError(
             f"Expected a raster that GDAL can read, got {name}: {reason}. "
-            "Replace the file, or leave it out with source.pattern."
+            "Replace the file, or leave it out (source.pattern, predict.scenes)."
         ) from error
 
 
@@ -151,6 +151,16 @@ def find_bands(dataset: Any, bands: Sequence[str] | Mapping[str, int], name: str
             f"descriptions in {name}. Say where each is with {_mapping(bands)}."
         )
     return [_find(band.casefold(), described, bands, name) for band in bands]
+
+
+def assumption(dataset: Any, bands: Sequence[str] | Mapping[str, int], name: str) -> str | None:
+    """What is taken on trust where nothing in an open raster says which band is which."""
+    if isinstance(bands, Mapping) or any(dataset.descriptions):
+        return None
+    return (
+        f"{name} does not say which band is which: taken in order as {', '.join(bands)}. "
+        f"If they are others, say where each is with {_mapping(bands)}."
+    )
 
 
 def _check_indexes(bands: Mapping[str, int], count: int, name: str) -> list[int]:

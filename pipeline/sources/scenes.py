@@ -11,7 +11,15 @@ from pipeline.sources.batch import Plan
 from pipeline.sources.cutting import Labels, OneLabel, Piece, RasterTask, stems
 from pipeline.sources.label_raster import LabelRaster, whole_numbers
 from pipeline.sources.polygons import SUFFIXES, Polygons
-from pipeline.sources.raster import Raster, Reading, band_type, facts, find_bands, opened
+from pipeline.sources.raster import (
+    Raster,
+    Reading,
+    assumption,
+    band_type,
+    facts,
+    find_bands,
+    opened,
+)
 from pipeline.types import Bands, Classes
 from pipeline.windows import Grid
 
@@ -31,12 +39,13 @@ def plan(source: ScenesSource, tiles: TilesSection) -> Plan:
     names = [scene.relative_to(root).as_posix() for scene, _ in pairs]
     reading = Reading(source.bands, source.nodata, source.alpha_mask)
     stride = tiles.stride or tiles.size
-    dtype = None
+    dtype, assumed = None, None
     tasks = []
     for (path, label_path), name, stem in zip(pairs, names, stems(names), strict=True):
         with opened(path, name) as dataset:
             kind = band_type(dataset, find_bands(dataset, source.bands, name), name)
             scene = facts(dataset, str(path), name)
+            assumed = assumed or assumption(dataset, source.bands, name)
         dtype = dtype or kind
         labels = _labels(source, label_path, root)
         for rows in _slabs(scene, Grid(scene.height, scene.width, tiles.size, stride)):
@@ -45,7 +54,7 @@ def plan(source: ScenesSource, tiles: TilesSection) -> Plan:
             tasks.append(RasterTask((piece,), reading, dtype.name, tiles.size, stride))
     assert dtype is not None  # there is a scene, or _pairs raised
     classes = Classes(tuple(_values(source)))
-    return Plan("scenes", Bands(reading.names), classes, dtype, tasks, names)
+    return Plan("scenes", Bands(reading.names), classes, dtype, tasks, names, assumed=assumed)
 
 
 def _values(source: ScenesSource) -> dict[str, int | str]:

@@ -34,6 +34,8 @@ MOST_SOURCES = 100  # files that the report counts one by one
 def run(source: Source, tiles: TilesSection, split: SplitSection, engine: EngineSection) -> None:
     """Read, split and pack; nothing is left behind unless all went well."""
     plan = look(source, tiles)
+    if plan.assumed:
+        console.warn(plan.assumed)
     with StoreWriter(ROOT, plan.bands, plan.classes, tiles.size, plan.dtype) as writer:
         # Beside the store, so that pixels stay on one disk; gone with what the writer removes.
         folder = writer.partial / "parts"
@@ -129,6 +131,7 @@ def _report(
         "tile_size": size,
         "dtype": plan.dtype.name,
         "bands": list(plan.bands),
+        **({"assumed": plan.assumed} if plan.assumed else {}),
         "classes": list(plan.classes),
         "split": {"method": division.method, "why": division.why},
         "counts": count_tiles(index, plan.classes),

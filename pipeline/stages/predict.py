@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pipeline.schema import EngineSection, PredictSection, Source, TrackingSection
 
 OUT = Path("predictions")
+PICTURES = Path("reports/maps")  # what the page shows; a map itself may be gigabytes
 PICTURE = 900  # longer side of a scene in its picture, in pixels
 
 
@@ -68,7 +69,7 @@ def map_scene(
     """Write the maps and the picture of a scene; they stand in their place once they are whole."""
     stride = predict.stride or max(1, bundle.tile_size // 4)
     header = raster.look(path)
-    cells = Cells(header.height, header.width, bundle.tile_size, stride)
+    cells = Cells(header.height, header.width, bundle.tile_size, stride, str(path))
     reading = Reading(
         bundle.bands.names, getattr(source, "nodata", None), getattr(source, "alpha_mask", False)
     )
@@ -200,7 +201,7 @@ def _draw(
     with _cached(2**24), raster.opened(path) as dataset:
         codes = dataset.read(1, out_shape=_shrunk(dataset))
     figure = maps.class_map(shown, codes, classes, f"Class map of {name}", reach)
-    return canvas.save(figure, path.with_suffix(".png"))
+    return canvas.save(figure, PICTURES / f"{name}.png")
 
 
 def record(files: list[Path], bundle: Bundle, tracking: TrackingSection) -> None:

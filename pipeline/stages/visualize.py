@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,14 @@ from pipeline import console, probes, reconstruction, report
 from pipeline.errors import ConfigError
 from pipeline.figures import canvas, inside, reconstructions
 from pipeline.figures.canvas import FAINT
+from pipeline.figures.inside import Answers
 from pipeline.report import Inside, Picture, Subject
 from pipeline.trained import Trained
 
 if TYPE_CHECKING:
-    from pipeline.schema import EngineSection, TrackingSection, VisualizeSection
+    from pipeline.schema import EngineSection, PredictSection, TrackingSection, VisualizeSection
 
-REPORTS, PREDICTIONS = Path("reports"), Path("predictions")
+REPORTS = Path("reports")
 OUT = REPORTS / "visualize"
 SPLIT = "test"
 FILTERS = 6  # whose activations are shown unless some are named
@@ -41,7 +42,12 @@ class Shown:
     colours: list[str]
 
 
-def run(visualize: VisualizeSection, engine: EngineSection, tracking: TrackingSection) -> None:
+def run(
+    visualize: VisualizeSection,
+    predict: PredictSection,
+    engine: EngineSection,
+    tracking: TrackingSection,
+) -> None:
     """Write pictures and arrays to ``reports/visualize/`` and the page ``reports/index.html``."""
     trained = Trained.open(engine)
     network = trained.bundle.network
@@ -68,9 +74,20 @@ def run(visualize: VisualizeSection, engine: EngineSection, tracking: TrackingSe
             draw_activations(trained, shown, layer, chosen),
             **others,
         )
-    page = report.write(subject(trained), content, REPORTS, PREDICTIONS)
+    forget_maps(predict.scenes)
+    page = report.write(subject(trained), content, REPORTS, predict.scenes)
     console.say(f"Wrote {page} and {len(list(OUT.iterdir()))} files in {OUT}.")
     record(trained, page, tracking)
+
+
+def forget_maps(scenes: Collection[str]) -> None:
+    """Remove pictures of scenes that are named no longer: DVC looks at their folder as a whole.
+
+    It knows what a stage writes, not what it once wrote. The maps in ``predictions/`` stay.
+    """
+    for path in (REPORTS / "maps").glob("*.png"):
+        if path.stem not in scenes:
+            path.unlink()
 
 
 def subject(trained: Trained) -> Subject:
@@ -185,10 +202,10 @@ def draw_activations(
     trained: Trained, shown: Shown, layer: str, chosen: list[int]
 ) -> list[Picture]:
     """What the chosen filters answer to each tile, layer after layer."""
-    chain = probes.chain(trained.bundle.network, layer)
-    heard = probes.activations(trained.bundle.network, shown.pixels, chain.layers)
+    network = trained.bundle.network
+    steps = probes.chain(network, layer)
+    heard = probes.activations(network, shown.pixels, [step.layer for step in steps])
     save_arrays("activations", {"rows": np.array(shown.rows), **heard})
-    kinds = {chain.convolution: "convolution", chain.activation: "activation"}
     bands = trained.bundle.bands
     stretch = canvas.Stretch.of(shown.pixels)
     looks = stretch.apply(shown.pixels)
@@ -198,14 +215,40 @@ def draw_activations(
             "natural colour": looks[i][..., list(bands.natural)],
             "false colour": looks[i][..., list(bands.false_colour)],
         }
-        stages = {
-            f"{kinds.get(key, 'pooling')}\n{key}": maps[i, chosen] for key, maps in heard.items()
-        }
-        figure = inside.activations(views, stages, chosen, f"{name}: {shown.ids[i]}")
+        stages = answers(trained, steps, {key: maps[i] for key, maps in heard.items()}, chosen)
+        figure = inside.activations(views, stages, f"{name}: {shown.ids[i]}")
         path = canvas.save(figure, OUT / f"activations_{row}.png")
         alt = f"A tile of {name} and what filters of {layer} make of it."
         pictures.append(Picture(f"{name}: {shown.ids[i]}", path, alt, shown.colours[i]))
     return pictures
+
+
+def answers(
+    trained: Trained,
+    steps: Sequence[probes.Step],
+    heard: dict[str, NDArray[Any]],
+    chosen: list[int],
+) -> list[Answers]:
+    """Maps (F, h, w) of each step by the filter that made them.
+
+    A further convolution has filters of its own, of which the largest are shown; where maps of
+    several layers come together they are only numbered.
+    """
+    found: list[Answers] = []
+    count = len(chosen)
+    filters, word = len(heard[steps[0].layer]), "filter"
+    for step in steps:
+        maps = heard[step.layer]
+        if step.role == "convolution":
+            filters, word = len(maps), "filter"
+            if found:
+                weights = probes.filters(trained.bundle.network, step.layer)
+                chosen = probes.strongest(weights, count)
+        elif len(maps) != filters:
+            filters, word, chosen = len(maps), "channel", list(range(min(count, len(maps))))
+        columns = [f"{word} {index}" for index in chosen]
+        found.append(Answers(f"{step.role}\n{step.layer}", columns, maps[chosen]))
+    return found
 
 
 def draw_reconstructions(trained: Trained, shown: Shown) -> list[Picture]:

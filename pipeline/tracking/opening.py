@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ def _tags(overrides: Sequence[str], data: Dataset | None) -> dict[str, str]:
         # A queued experiment runs on a temporary commit; what it started from can be looked up.
         "mlflow.source.git.commit": os.environ.get("DVC_EXP_BASELINE_REV") or _commit(),
         "mlflow.user": _user(),
-        "overrides": " ".join(overrides),
+        "overrides": shlex.join(overrides),
         "data_digest": data.digest if data else "",
     }
     return {key: value for key, value in tags.items() if value}

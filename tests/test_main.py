@@ -1,0 +1,86 @@
+"""The command line: what a mistake, the system's or the user's, ends in."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline import __main__ as command
+from pipeline.errors import ConfigError
+
+
+def _raising(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.delenv("PIPELINE_DEBUG", raising=False)
+    monkeypatch.setattr(command, "_run_stage", fail)
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "'No space left on device' at data/x. Make room"),
+        (errno.EACCES, "'Permission denied' at data/x. Give yourself access"),
+        (errno.EROFS, "'Read-only file system' at data/x. Give yourself access"),
+    ],
+)
+def test_what_the_system_refuses_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, words: str
+) -> None:
+    _raising(monkeypatch, OSError(number, os.strerror(number), "data/x"))
+    assert command.main(["ingest"]) == 1
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    monkeypatch.setenv("PIPELINE_DEBUG", "1")
+    with pytest.raises(OSError, match="data/x"):
+        command.main(["ingest"])
+
+
+def test_a_user_s_mistake_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _raising(monkeypatch, ConfigError("Expected this, got that."))
+    assert command.main(["train"]) == 1
+    assert capsys.readouterr().err == "error: Expected this, got that.\n"
+
+
+@pytest.mark.parametrize("error", [OSError("no number"), FileNotFoundError(errno.ENOENT, "x", "y")])
+def test_a_fault_of_the_program_keeps_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    _raising(monkeypatch, error)
+    with pytest.raises(type(error)):
+        command.main(["train"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
+def test_a_file_that_may_not_grow_is_told_with_status_1(tmp_path: Path) -> None:
+    # The limit stands for a full disk: a write that ends halfway.
+    program = (
+        "import resource, signal, sys, numpy as np\n"
+        "from pipeline import __main__ as command\n"
+        "from pipeline.packing import StoreWriter\n"
+        "from pipeline.types import Bands, Classes\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "def write(*_):\n"
+        "    import pathlib\n"
+        "    root = pathlib.Path(sys.argv[1]) / 'tiles'\n"
+        "    with StoreWriter(root, Bands(('a',)), Classes(()), 8, np.dtype('u1')) as writer:\n"
+        "        writer.append('train', np.zeros((9_000, 8, 8, 1), np.uint8))\n"
+        "command._run_stage = write\n"
+        "sys.exit(command.main(['ingest']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.startswith("error: Expected to read and write files, got 'File too large'")
+    assert not (tmp_path / "tiles.partial").exists()
