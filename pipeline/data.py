@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import pytorch_lightning as pl
@@ -76,6 +76,16 @@ class TrainingBatches:
         return float(self.ranks * self.weights[rows].sum() / total) if total else 0.0
 
 
+class Batches(Protocol):
+    """The batches of an epoch."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Each once, in order."""
+
+
 class Chunk:
     """Some batches in a row, each made when it is asked for."""
 
@@ -94,7 +104,7 @@ class Chunks:
     tiles: with the lecture's network a third of the time went there.
     """
 
-    def __init__(self, batches: TrainingBatches) -> None:
+    def __init__(self, batches: Batches) -> None:
         self.batches = batches
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import compose
-from pipeline.data import Batch
+from pipeline.data import Batch, Chunks
 from pipeline.errors import BundleError, ConfigError, NetworkError
 from pipeline.layers import LinearToMap
 from pipeline.network import Network, build
@@ -187,7 +187,7 @@ def fit(learner: Reconstructor, epochs: int) -> pl.Trainer:
         accelerator="cpu", max_epochs=epochs, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
     )  # fmt: skip
-    trainer.fit(learner, Loader(), Loader())
+    trainer.fit(learner, Chunks(Loader()), Loader())
     return trainer
 
 
