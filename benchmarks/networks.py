@@ -202,8 +202,8 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help="of conf/model; all if none is named")
     arguments = parser.parse_args()
     results = saved()
-    # timm is an optional extra.
-    every = sorted({path.stem for path in MODELS.glob("*.yaml")} - {"timm"})
+    # timm is an optional extra, and the encoder is the vgg under other names.
+    every = sorted({path.stem for path in MODELS.glob("*.yaml")} - {"timm", "encoder"})
     wanted = arguments.models or every
     todo = [
         model
