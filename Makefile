@@ -41,7 +41,7 @@ lock: .venv/developing ## Write down the exact versions that are installed now.
 	pip freeze --exclude-editable | sed 's/+cpu$$//' | LC_ALL=C sort -f > requirements.lock
 
 clean: ## Remove what the pipeline made, but not DVC's cache, MLflow's runs or the environment.
-	rm -rf data/sample data/tiles models predictions .checkpoints
+	rm -rf data/sample data/tiles models/* predictions/* .checkpoints
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
