@@ -39,6 +39,8 @@ def diagram(text: str) -> str:
 
 def table(measures: dict[str, Any]) -> str:
     """The measures as Markdown, to tenths of a percent."""
+    if "accuracy_ci95" not in measures:
+        raise SystemExit(f"Expected a classifier's measures in {METRICS}. Run one: make repro.")
     low, high = (f"{100 * end:.1f}" for end in measures["accuracy_ci95"])
     lines = [
         f"Accuracy {100 * measures['accuracy']:.1f} % (95 % interval {low} to {high}) on "

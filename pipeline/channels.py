@@ -104,9 +104,9 @@ def rebanded(mine: Tensor, theirs: Tensor, here: Seen, there: Seen, by_name: boo
     """A donor's weights over the bands of another network; None: the shapes don't match.
 
     Where a layer sums over its bands, weights are scaled by the number of the donor's bands over
-    the number here. A tile that is alike in all bands then gets the response that the donor gave,
-    the size that later layers expect: what Carreira and Zisserman 2017 (I3D) do for repeated
-    frames.
+    the number here, as Carreira and Zisserman 2017 (I3D) do for repeated frames. A tile that is
+    alike in all bands then gets a response of the size that later layers expect: the donor's own,
+    where none of the donor's bands is missing.
 
     Args:
         mine: What the other network drew; a spectral index that the donor lacks keeps it.

@@ -86,12 +86,13 @@ class Residual(Composite):
     def grow(self, x: Tensor) -> Tensor:
         """Build the body, then the projection if one is needed."""
         y, shortcut = x, x
+        given = False
         for name, layer in list(self.named_children()):
             if name == "projection":
-                shortcut = layer(x)
+                shortcut, given = _kept(name, layer, x), True
             else:
-                y = layer(y)
-        if shortcut is x and x.shape != y.shape and x.dim() == y.dim() == 4:
+                y = _kept(name, layer, x) if y is x else layer(y)
+        if not given and x.shape != y.shape and x.dim() == y.dim() == 4:
             stride = (_step(x.shape[2], y.shape[2]), _step(x.shape[3], y.shape[3]))
             self.projection = nn.Conv2d(x.shape[1], y.shape[1], 1, stride=stride, bias=False)
             shortcut = self.projection(x)
@@ -121,7 +122,7 @@ class Parallel(Composite):
 
     def grow(self, x: Tensor) -> Tensor:
         """Build the branches and compare what they give."""
-        outputs = {name: branch(x) for name, branch in list(self.named_children())}
+        outputs = {name: _kept(name, branch, x) for name, branch in list(self.named_children())}
         skip = 2 if self.join == "concat" else 1
         if len({output.shape[skip:] for output in outputs.values()}) > 1:
             got = ", ".join(f"{_shape(output)} from {name}" for name, output in outputs.items())
@@ -148,13 +149,25 @@ class Dense(Composite):
     def grow(self, x: Tensor) -> Tensor:
         """Build the layers; each must keep height and width."""
         for name, layer in list(self.named_children()):
-            out = layer(x)
+            out = _kept(name, layer, x)
             if out.shape[2:] != x.shape[2:]:
                 raise NetworkError(
                     f"expected {name} to keep the size of {_shape(x)}, got {_shape(out)}; pad it"
                 )
             x = torch.cat([x, out], dim=1)
         return x
+
+
+def _kept(name: str, layer: nn.Module, x: Tensor) -> Tensor:
+    """What a layer gives, once it is sure that the input is left to the others that see it."""
+    version = x._version  # counts what is done in place
+    out: Tensor = layer(x)
+    if x._version != version:
+        raise NetworkError(
+            f"expected {name} to leave its input as it is, since others see it too; drop inplace "
+            "from its first layer"
+        )
+    return out
 
 
 def _step(old: int, new: int) -> int:

@@ -68,8 +68,10 @@ def _register_resolvers() -> None:
     """
     from omegaconf import OmegaConf
 
-    def watched(path: str | None) -> str:
-        return NEVER_CHANGES if path is None or path.startswith(("runs:/", "models:/")) else path
+    def watched(path: Any) -> Any:
+        # What is no text at all is for the schema to refuse.
+        address = not isinstance(path, str) or path.startswith(("runs:/", "models:/"))
+        return NEVER_CHANGES if address else path
 
     OmegaConf.register_new_resolver("watched", watched, replace=True)
 

@@ -190,7 +190,8 @@ def composition_sentence(
                 f"Expected all of {outer}, which stands for another value in {CONF.name}/, got "
                 f"{key} in the overrides. Give it whole: {outer}={{...}}."
             )
-        return f"Unknown key {key} in the overrides. {_suggest(key, known_keys(overrides))}"
+        added = f" To add an argument, write +{key}=..." if key.startswith("model.layers.") else ""
+        return f"Unknown key {key} in the overrides. {_suggest(key, known_keys(overrides))}{added}"
     if found := re.search(r"Error merging override ([^=]+)=(.*)", text):
         key, value = found.groups()
         return f"{key}, got {value} in the overrides: expected the kind of value that conf/ has."

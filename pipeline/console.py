@@ -26,10 +26,13 @@ def warn(text: str) -> None:
 
 
 def table(content: Table) -> None:
-    """Print a table: as wide as the terminal, or as wide as a log may well be."""
+    """Print a table: as wide as the terminal or a log may well be, or wider: no number is cut."""
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(content)
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+    wanted = console.measure(content).minimum
+    console = Console(width=max(wanted, console.width))
+    console.print(content, soft_wrap=False, crop=False)
 
 
 def progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:

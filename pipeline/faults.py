@@ -15,6 +15,7 @@ from torch import nn
 
 from pipeline.analysis import LayerInfo, describe, layers, parts
 from pipeline.composites import Chain, Composite, Residual
+from pipeline.layers import Normalize, SpectralIndices
 from pipeline.network import Network, geometry
 from pipeline.silence import TILES, first_silent
 from pipeline.strides import Misfit, misfit
@@ -63,6 +64,7 @@ def inspect(
     found = [
         *strides(network, infos, strict),
         *fields(network, infos),
+        *inputs(network),
         *softmaxes(network),
         *endings(network),
         *norms(network),
@@ -159,6 +161,29 @@ def _last_map(network: Network) -> LayerInfo | None:
             same = [one == two for one, two in zip(path, behind, strict=False)]
             return infos[".".join(path[: same.index(False) + 1])]
     return None
+
+
+def inputs(network: Network) -> Iterator[Finding]:
+    """Raw values where normalized ones are expected, and the other way round."""
+    line = parts(network)
+    normalized = [place for place, (_, layer) in enumerate(line) if isinstance(layer, Normalize)]
+    for place, (name, layer) in enumerate(line):
+        if isinstance(layer, SpectralIndices) and normalized and normalized[0] < place:
+            yield Finding(
+                name,
+                "indices-late",
+                "warning",
+                "stands behind Normalize, but a ratio of bands means something only on raw "
+                "values: around 0 it may be any number. Put it first.",
+            )
+    if not normalized and line:
+        yield Finding(
+            line[0][0],
+            "raw-input",
+            "warning",
+            "sees raw pixel values: no Normalize stands before it. Values of 0 to 255, let alone "
+            "65535, make the first gradients as large. Begin with pipeline.layers.Normalize.",
+        )
 
 
 def softmaxes(network: Network) -> Iterator[Finding]:

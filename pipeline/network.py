@@ -7,6 +7,7 @@ takes its sizes from what reaches it.
 from __future__ import annotations
 
 import keyword
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -152,12 +153,26 @@ def initialize(network: nn.Module, init: InitSection) -> None:
             continue
         if init.name == "normal":
             nn.init.normal_(weight, std=init.deviation)
+        elif isinstance(module, nn.ConvTranspose2d):
+            nn.init.normal_(weight, std=_spread(module, init.name))
         elif init.name == "xavier":
             nn.init.xavier_normal_(weight)
         else:
             nn.init.kaiming_normal_(weight, nonlinearity="relu")
         if isinstance(bias := getattr(module, "bias", None), Tensor):
             nn.init.zeros_(bias)
+
+
+def _spread(layer: nn.ConvTranspose2d, name: str) -> float:
+    """Deviation of the weights of a transposed convolution.
+
+    Each output gathers in x k x k / stride^2 inputs, which torch, that looks at the shape of the
+    weights alone, takes for out x k x k.
+    """
+    inputs, outputs, down, across = layer.weight.shape
+    kernel = down * across
+    fan_in = inputs / layer.groups * kernel / (layer.stride[0] * layer.stride[1])
+    return math.sqrt(2 / (fan_in if name == "he" else fan_in + outputs * kernel))
 
 
 class Pending(nn.Module):
@@ -190,7 +205,10 @@ class Builder:
                 raise fault(name, f"{key} is a word of Python's own; rename the layer")
             # Python itself would rename what begins with two underscores inside a class.
             if not key.isidentifier() or key.startswith("__") or hasattr(parent, key):
-                raise fault(name, "expected a free, simple name; rename the layer")
+                raise fault(
+                    name,
+                    "expected a name of letters, digits and _ that is free here; rename the layer",
+                )
             parent.add_module(key, Pending(self._placer(parent, key, name, spec)))
 
     def _placer(
@@ -288,7 +306,10 @@ def geometry(layer: Any, axis: int) -> tuple[int, int, int, int]:
     padding = getattr(layer, "padding", 0)
     if isinstance(padding, str):
         padding = dilation * (kernel - 1) // 2 if padding == "same" else 0
-    return kernel, _along(getattr(layer, "stride", 1), axis), _along(padding, axis), dilation
+    stride = getattr(layer, "stride", 1)
+    if stride is None:  # as some poolings keep what stands for their kernel
+        stride = layer.kernel_size
+    return kernel, _along(stride, axis), _along(padding, axis), dilation
 
 
 def _along(size: Any, axis: int) -> int:

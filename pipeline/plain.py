@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -207,7 +207,7 @@ class Writer:
         return [*lines, f"return {body} + {shortcut}  # {_shape(self.shapes[module].output)}"]
 
     def _parallel(self, module: Parallel) -> list[str]:
-        variables = [f"{key}_" if key in TAKEN else key for key, _ in module.named_children()]
+        variables = _variables([key for key, _ in module.named_children()])
         lines = [
             self._step(variable, key, layer)
             for variable, (key, layer) in zip(variables, module.named_children(), strict=True)
@@ -227,6 +227,15 @@ class Writer:
             shape = _shape((channels, *rest))
             lines.append(f"x = torch.cat([x, self.{key}(x)], dim=1)  # {shape}")
         return [*lines, "return x"]
+
+
+def _variables(keys: Sequence[str]) -> list[str]:
+    """A variable for each branch, by its name; none that the forward or another branch takes."""
+    free = {key: key for key in keys}
+    for key in keys:
+        while free[key] in TAKEN or list(free.values()).count(free[key]) > 1:
+            free[key] += "_"
+    return list(free.values())
 
 
 def _doc(module: Composite, path: str) -> str:

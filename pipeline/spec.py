@@ -54,7 +54,7 @@ def _pruned(layer: Any) -> Any:
 def offline(layers: Mapping[str, Any]) -> dict[str, Any]:
     """The same layers, none of which fetches pretrained weights when it is built."""
     return {
-        name: (value if name != "pretrained" else False)
+        name: (False if name == "pretrained" and value is not None else value)
         if not isinstance(value, Mapping)
         else offline(value)
         for name, value in layers.items()

@@ -79,7 +79,8 @@ def make(layer: type[nn.Module], given: Mapping[str, Any]) -> nn.Module:
     except NetworkError:
         raise  # says by itself what it expected
     except Exception as error:  # whatever the layer's own checks raise, the values are the cause
-        raise NetworkError(f"{layer.__name__} refuses its arguments: {error}") from error
+        told = ", ".join(f"{name}={value!r}" for name, value in given.items())
+        raise NetworkError(f"{layer.__name__} refuses its arguments: {error} ({told})") from error
 
 
 def _plain(value: Any) -> Any:

@@ -53,7 +53,8 @@ def _kernel(module: Any) -> list[str]:
     kernel = _sides(module.kernel_size)
     told = [kernel if "x" in kernel else f"{kernel}x{kernel}"]
     for key, plain in (("stride", usual), ("padding", 0), ("dilation", 1), ("groups", 1)):
-        value = _sides(getattr(module, key, plain))
+        given = getattr(module, key, plain)
+        value = _sides(plain if given is None else given)  # None stands for the usual
         if value != _sides(plain):
             told.append(f"{key} {value}")
     return told + ["ceil mode"] * bool(getattr(module, "ceil_mode", False))

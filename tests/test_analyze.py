@@ -115,3 +115,18 @@ def test_the_report_is_the_same_twice(place: Path) -> None:
     first = {path.name: path.read_bytes() for path in folder.iterdir()}
     run()
     assert first == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_no_cell_is_cut_however_narrow_the_terminal(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    run()
+    printed = capsys.readouterr().out
+    facts = json.loads((place / "reports/network/network.json").read_text())
+    lines = [line for line in printed.splitlines() if line.strip()]
+    for row in facts["table"]["rows"]:
+        cells = [cell for cell in row if cell]
+        assert any(all(cell in line for cell in cells) for line in lines), row

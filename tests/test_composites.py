@@ -27,6 +27,7 @@ def conv(filters: int, kernel: int = 3, **given: Any) -> dict[str, Any]:
     return torch_layer("Conv2d", out_channels=filters, kernel_size=kernel, **given)
 
 
+INPLACE = torch_layer("ReLU", inplace=True)
 END = {"pool": own("GlobalAvgPool"), "fc": torch_layer("Linear")}
 
 
@@ -209,6 +210,22 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"conv": conv(7), "indices": own("SpectralIndices")},
         r"Layer 'indices': expected the 4 bands of the tile, got \(N, 7, 10, 10\)",
     ),
+    "in place in a residual": (
+        {"c": conv(4, 1), "block": own("Residual", act=INPLACE, conv=conv(4, 1))},
+        r"Layer 'block': expected act to leave its input as it is, .*drop inplace",
+    ),
+    "in place in a branch": (
+        {"c": conv(4, 1), "fork": own("Parallel", one={"act": INPLACE}, two=conv(4, 1))},
+        r"Layer 'fork': expected one to leave its input as it is",
+    ),
+    "in place in a dense block": (
+        {"c": conv(4, 1), "dense": own("Dense", one={"act": INPLACE, "conv": conv(4, 1)})},
+        r"Layer 'dense': expected one to leave its input as it is",
+    ),
+    "values of arguments": (
+        {"c": {**conv(4), "out_channels": "abc"}},
+        r"Layer 'c': Conv2d refuses its arguments: .*out_channels='abc'",
+    ),
     "a number for a layer": ({"body": {"a": 3}}, r"Layer 'body': expected a _target_"),
 }
 
@@ -220,3 +237,15 @@ def test_faults_name_the_layer_by_its_dotted_name(fault: str) -> None:
         network(**layers)
     assert str(found.value).count("Layer '") == 1
     assert "\n" not in str(found.value)
+
+
+def test_a_projection_of_ones_own_is_never_replaced() -> None:
+    identity = {"_target_": "torch.nn.Identity"}
+    with pytest.raises(NetworkError, match=r"\(N, 8, 12, 12\) from the body and \(N, 4, 12, 12\)"):
+        network(block=own("Residual", conv=conv(8, padding=1), projection=identity))
+
+
+def test_in_place_is_free_where_no_other_sees_the_input() -> None:
+    body = {"conv": conv(4, padding=1), "act": INPLACE, "conv2": conv(4, padding=1)}
+    made = network(block=own("Residual", **body))
+    assert [name for name, _ in made.get_submodule("block").named_children()] == list(body)

@@ -245,3 +245,17 @@ def test_random_tiles_have_the_statistics_of_the_bands() -> None:
     within = tiles.std(dim=(2, 3)).mean(dim=0)
     expected = torch.tensor([1.0, 2.0, 3.0, 0.0]) / 2**0.5
     torch.testing.assert_close(within, expected, atol=0.05, rtol=0)
+
+
+def test_raw_values_that_nothing_normalizes_are_told_at_the_first_layer() -> None:
+    found = {one.kind: one for one in look(network({"conv": conv(4), **ENDING}))}
+    assert found["raw-input"].layer == "conv"
+    assert "raw-input" not in kinds({"n": NORMALIZE, "conv": conv(4), **ENDING})
+
+
+def test_indices_of_normalized_values_are_told() -> None:
+    indices = ours("SpectralIndices")
+    late = {"n": NORMALIZE, "indices": indices, "conv": conv(4), **ENDING}
+    early = {"indices": indices, "n": NORMALIZE, "conv": conv(4), **ENDING}
+    assert kinds(late)["indices-late"] == "indices"
+    assert "indices-late" not in kinds(early)

@@ -134,14 +134,20 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
         {"f": FLATTEN, "fc": HEAD, "s": {"_target_": "torch.nn.Softmax", "dim": 1}},
         r"Layer 's': a network ends in logits; drop Softmax",
     ),
-    "taken name": ({"forward": FLATTEN, "fc": HEAD}, r"Layer 'forward': expected a free"),
+    "taken name": (
+        {"forward": FLATTEN, "fc": HEAD},
+        r"Layer 'forward': expected a name of letters",
+    ),
     "word of Python": ({"class": FLATTEN, "fc": HEAD}, r"Layer 'class': class is a word of Python"),
     "lambda": (
         {"a": {"lambda": CONV, "b": CONV}, "f": FLATTEN, "fc": HEAD},
         r"Layer 'a\.lambda': lambda is a word of Python's own; rename the layer",
     ),
-    "hidden name": ({"__a": FLATTEN, "fc": HEAD}, r"Layer '__a': expected a free, simple name"),
-    "dotted name": ({"a.b": FLATTEN, "fc": HEAD}, r"Layer 'a\.b': expected a free"),
+    "hidden name": (
+        {"__a": FLATTEN, "fc": HEAD},
+        r"Layer '__a': expected a name of letters, digits and _",
+    ),
+    "dotted name": ({"a.b": FLATTEN, "fc": HEAD}, r"Layer 'a\.b': expected a name of letters"),
     "empty": ({"a": None}, r"network of one layer or more"),
 }
 
@@ -196,3 +202,20 @@ def test_describe_leaves_the_network_as_it_was() -> None:
     describe(made)
     assert made.training
     assert all(torch.equal(value, made.state_dict()[key]) for key, value in before.items())
+
+
+def test_a_transposed_convolution_starts_at_the_size_of_its_input() -> None:
+    # Each output gathers in x k x k / stride^2 = 64 * 16 / 4 inputs.
+    up = {"_target_": "torch.nn.ConvTranspose2d", "out_channels": 40, "kernel_size": 4, "stride": 2}
+    stem = {**CONV, "out_channels": 64}
+    layers = {"stem": stem, "up": up, "flatten": FLATTEN, "head": HEAD}
+    made = build(layers, bands=BANDS, classes=CLASSES, tile_size=8, init=InitSection(name="he"))
+    weight = made.get_parameter("up.weight")
+    assert weight.std().item() == pytest.approx((2 / (64 * 16 / 4)) ** 0.5, rel=0.05)
+
+
+def test_a_pooling_that_keeps_no_stride_steps_by_its_kernel() -> None:
+    pool = {"_target_": "torch.nn.LPPool2d", "norm_type": 2, "kernel_size": 2}
+    made = network(dict(conv=CONV, pool=pool, flatten=FLATTEN, head=HEAD))
+    infos = {info.name: info for info in describe(made)}
+    assert (infos["pool"].output, infos["pool"].stride) == ((8, 13, 13), 2)

@@ -63,9 +63,8 @@ ODD: dict[str, dict[str, Any]] = {
         "gelu": {"_target_": "torch.nn.GELU", "approximate": "tanh"},
         "head": HEAD,
     },
-    "inplace in a residual": {
-        "c": conv(4),
-        "r": ours("Residual", act={**RELU, "inplace": True}, projection=conv(4, 1), c=conv(4, 1)),
+    "branches whose names collide": {
+        "both": ours("Parallel", x=conv(3), x_=conv(2), nn_=conv(3), nn=conv(2), join="concat"),
         **ENDING,
     },
     "encoder": {

@@ -112,8 +112,11 @@ def test_other_parameters_start_afresh_and_say_so(place: Path) -> None:
 def test_few_broken_off_trainings_are_kept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b", "c", "d", "e"):
         (place / ".checkpoints" / name).mkdir(parents=True)
+        (place / ".checkpoints" / name / "ranks1-32-epoch000001-0.ckpt").touch()
         os.utime(place / ".checkpoints" / name, (ord(name), ord(name)))
+    (place / ".checkpoints" / "mistake").mkdir()  # holds nothing, and counts for nothing
     train.run(**sections(train={"epochs": 1}))
+    (place / ".checkpoints" / "mistake").rmdir()
     assert sorted(path.name for path in place.glob(".checkpoints/*")) == ["c", "d", "e"]
 
 

@@ -101,12 +101,13 @@ def show(facts: dict[str, Any], shown: Table, findings: Sequence[Finding]) -> No
 
     title = f"{facts['name']}, input {sizes(facts['input'])}"
     content = table.Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for heading, right in zip(shown.headings, shown.right, strict=True):
+    columns = zip(*shown.rows, strict=True)
+    for heading, right, cells in zip(shown.headings, shown.right, columns, strict=True):
         content.add_column(
             heading.replace(", ", "\n"),  # the unit below, so that a line holds all columns
             justify="right" if right else "left",
-            no_wrap=heading != "type",
-            overflow="fold",
+            no_wrap=True,
+            min_width=max(map(len, (*heading.split(", "), *cells))),
         )
     for row in shown.rows:
         content.add_row(*row)

@@ -21,7 +21,7 @@ from pipeline.data import TileData
 from pipeline.network import Network, build
 from pipeline.optimization import class_weights
 from pipeline.order import steps
-from pipeline.selection import freeze
+from pipeline.selection import factors, freeze
 from pipeline.store import Store
 from pipeline.tasks import trainer as trainers
 from pipeline.tasks.classifier import Classifier
@@ -99,6 +99,9 @@ def run(
         params["donor"] = _start_from(train.init_from, network, train, tracking)
     if frozen := freeze(network, train.freeze):
         _tell([f"Frozen: {', '.join(frozen)}."])
+        if train.init_from is None:
+            _tell(["They stay as they were drawn: train.init_from names no donor."])
+    dict(factors(network, optimizer.factors or {}))  # a misspelt layer is told before a run opens
     folder = CHECKPOINTS / _key(params, store.digest)
     keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
     with start(

@@ -53,7 +53,7 @@ def last_whole(folder: Path, trainer: pl.Trainer) -> Path | None:
             talk(f"Goes on after epoch {_epoch(path)}, where training was broken off.")
             return path
         talk(f"Passed over {path}, which is damaged.")
-    others = [other for other in _by_age(folder.parent) if any(other.glob("*epoch*.ckpt"))]
+    others = _by_age(folder.parent)
     if folder in others:
         talk("Starts afresh: training was broken off on other devices or in another precision.")
     elif others:
@@ -68,8 +68,8 @@ def forget_oldest(root: Path) -> None:
 
 
 def _by_age(root: Path) -> list[Path]:
-    """Folders of trainings, the newest first."""
-    folders = [path for path in root.glob("*") if path.is_dir()]
+    """Folders that hold a checkpoint to go on from, the newest first."""
+    folders = {path.parent for path in root.glob("*/*epoch*.ckpt")}
     return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
