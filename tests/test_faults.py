@@ -228,8 +228,8 @@ def test_the_worst_comes_first_and_the_network_is_left_as_it_was() -> None:
     torch.manual_seed(1)
     state = torch.random.get_rng_state()
     found = look(made, strict=True)
-    assert [one.level for one in found] == ["error", "warning", "warning", "note"]
-    assert [one.layer for one in found] == ["p", "n", "p", "c"]
+    assert [one.level for one in found] == ["error", "warning", "warning", "warning", "note"]
+    assert [one.layer for one in found] == ["p", "c", "n", "p", "c"]
     assert torch.equal(torch.random.get_rng_state(), state)
     assert made.training
     assert all(torch.equal(value, made.state_dict()[key]) for key, value in before.items())

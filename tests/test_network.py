@@ -136,7 +136,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "taken name": (
         {"forward": FLATTEN, "fc": HEAD},
-        r"Layer 'forward': expected a name of letters",
+        r"Layer 'forward': expected a name of",
     ),
     "word of Python": ({"class": FLATTEN, "fc": HEAD}, r"Layer 'class': class is a word of Python"),
     "lambda": (
@@ -145,7 +145,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "hidden name": (
         {"__a": FLATTEN, "fc": HEAD},
-        r"Layer '__a': expected a name of letters, digits and _",
+        r"Layer '__a': expected a name of letters",
     ),
     "dotted name": ({"a.b": FLATTEN, "fc": HEAD}, r"Layer 'a\.b': expected a name of letters"),
     "empty": ({"a": None}, r"network of one layer or more"),
