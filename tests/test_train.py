@@ -231,8 +231,10 @@ if __name__ == "__main__":
 """
 
 
-def run_script(place: Path, **changes: Any) -> subprocess.CompletedProcess[str]:
-    (place / "go.py").write_text(SCRIPT)
+def run_script(
+    place: Path, script: str = SCRIPT, **changes: Any
+) -> subprocess.CompletedProcess[str]:
+    (place / "go.py").write_text(script)
     env = os.environ | {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "go.py", json.dumps(changes)]
     return subprocess.run(
@@ -258,6 +260,36 @@ def test_two_processes_train_as_one_does(place: Path) -> None:
         assert one == pytest.approx(other, rel=1e-3)
     for key, value in bundle.load().network.state_dict().items():
         torch.testing.assert_close(both.network.state_dict()[key], value, rtol=1e-2, atol=1e-4)
+
+
+WATCHED = SCRIPT.replace(
+    "if __name__",
+    """
+import torch
+from pipeline.tasks.learner import Learner
+step = Learner.validation_step
+def watched(self, batch, index):
+    for network in (self.network, self.final):
+        for name, value in network.named_buffers():
+            mine = value.double().flatten()
+            others = [torch.empty_like(mine) for _ in range(2)]
+            torch.distributed.all_gather(others, mine)
+            assert torch.equal(others[0], others[1]), f"{name} differs between ranks"
+    return step(self, batch, index)
+Learner.validation_step = watched
+if __name__""",
+)
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_ranks_validate_with_the_same_batch_norms(place: Path, average: float) -> None:
+    done = run_script(
+        place, WATCHED, train={"batch_size": 8, "average": average},
+        layers={"relu1": {"_target_": "torch.nn.BatchNorm2d"}},
+        trainer={"strategy": "ddp", "devices": 2},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("\nepoch ") == 3
 
 
 def test_make_takes_no_more_threads_than_asked_for() -> None:

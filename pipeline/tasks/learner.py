@@ -221,8 +221,15 @@ class Learner(pl.LightningModule):
         )
 
     def on_validation_epoch_start(self) -> None:
-        """Begin to count."""
+        """Begin to count, with one and the same network on all ranks.
+
+        Each rank's batch norms keep statistics of its own tiles. Those of rank zero count, as it is
+        the one whose network is kept.
+        """
         self.validation_sums = self.sums()
+        if self.trainer.world_size > 1:
+            for buffer in (*self.network.buffers(), *self.final.buffers()):
+                torch.distributed.broadcast(buffer, 0)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count in float32, whatever the training's precision."""
