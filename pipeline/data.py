@@ -13,10 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline import sampling
 from pipeline.augment import Augment, generator
 from pipeline.console import say
 from pipeline.errors import TrainingError
 from pipeline.feeding import Mode, Resident, Streamed, Tiles, choose, room
+from pipeline.mixing import Mixture, mix, mixes, plan
 from pipeline.order import Order, Rows, shares, steps
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class Batch(NamedTuple):
     pixels: Tensor  # (n, C, H, W) float32, channels_last
     labels: Tensor  # (n,) int64
     share: float  # of the loss: the mean over ranks of share x own mean is the global mean
+    mixture: Mixture | None = None  # what else is in the tiles
 
 
 class TrainingBatches:
@@ -69,12 +72,27 @@ class TrainingBatches:
         for step, (batch, rows) in enumerate(parts):
             random = generator(self.tiles.device, *keys, step, self.rank)
             pixels, labels = self.tiles.take(rows)
-            yield Batch(self.augment(pixels, random), labels, self._share(batch, rows))
+            made = Batch(self.augment(pixels, random), labels, self._share(batch, rows))
+            yield self._mixed(made, batch, step) if mixes(self.augment.section) else made
 
     def _share(self, batch: Rows, rows: Rows) -> float:
         """Ranks x own weight / weight of the global batch, as each rank's loss is a mean."""
         total = self.weights[batch].sum()
         return float(self.ranks * self.weights[rows].sum() / total) if total else 0.0
+
+    def _mixed(self, made: Batch, batch: Rows, step: int) -> Batch:
+        """A batch with its tiles mixed; what the other ranks mix counts in the share."""
+        height, width = made.pixels.shape[2:]
+        keys = (self.order.seed or 0, self.order.epoch, step)
+        parts = [batch[rank :: self.ranks] for rank in range(self.ranks)]
+        plans = [
+            plan(self.augment.section, len(rows), (height, width), *keys, rank)
+            for rank, rows in enumerate(parts)
+        ]
+        weights = [how.weight(self.weights[rows]) for how, rows in zip(plans, parts, strict=True)]
+        share = self.ranks * weights[self.rank] / sum(weights) if any(weights) else 0.0
+        pixels, mixture = mix(made.pixels, made.labels, plans[self.rank])
+        return Batch(pixels, made.labels, share, mixture)
 
 
 class Batches(Protocol):
@@ -160,6 +178,7 @@ class TileData(pl.LightningDataModule):
         self.options = train
         self.augment = Augment(augment, store.mean.tolist(), store.std.tolist())
         self.weights = weights
+        self.factors = sampling.factors(train.sampling, store.classes, store.counts["train"])
         self.feed = feed
         self.splits: dict[str, Tiles] = {}
 
@@ -197,8 +216,16 @@ class TileData(pl.LightningDataModule):
             epoch=trainer.current_epoch,
             rank=trainer.global_rank,
             ranks=trainer.world_size,
+            counts=self._counts(trainer.current_epoch),
         )
         return Chunks(batches)
+
+    def _counts(self, epoch: int) -> Rows | None:
+        """How often each training tile comes in an epoch; None for once."""
+        if self.factors is None:
+            return None
+        labels = self.splits["train"].labels.cpu().numpy()
+        return sampling.draw(labels, self.factors, seed=self.options.seed, epoch=epoch)
 
     def val_dataloader(self) -> PlainBatches:
         """The validation split, each tile on one rank."""
