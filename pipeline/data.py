@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline import sampling
-from pipeline.augment import Augment, generator
+from pipeline.augment import Augment, generators
 from pipeline.console import say
 from pipeline.errors import TrainingError
 from pipeline.feeding import Mode, Resident, Streamed, Tiles, choose, room
@@ -36,6 +36,19 @@ class Batch(NamedTuple):
     labels: Tensor  # (n,) int64
     share: float  # of the loss: the mean over ranks of share x own mean is the global mean
     mixture: Mixture | None = None  # what else is in the tiles
+
+    def pieces(self, count: int) -> list[Batch]:
+        """So many pieces of nearly one size; less where a batch norm would see a single tile."""
+        count = min(count, len(self.labels) // 2)
+        if count < 2:
+            return [self]
+        pixels, labels = self.pixels.tensor_split(count), self.labels.tensor_split(count)
+        mixtures: list[Mixture | None] = [None] * count
+        if self.mixture is not None:
+            parts = (part.tensor_split(count) for part in self.mixture)
+            mixtures = [Mixture(*one) for one in zip(*parts, strict=True)]
+        each = zip(pixels, labels, mixtures, strict=True)
+        return [Batch(p, own, self.share, mixture) for p, own, mixture in each]
 
 
 class TrainingBatches:
@@ -68,15 +81,17 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[Batch]:
         parts = shares(self.order, batch_size=self.batch_size, rank=self.rank, ranks=self.ranks)
         self.tiles.start(self.order)
-        keys = (self.order.seed or 0, self.order.epoch)
-        for step, (batch, rows) in enumerate(parts):
-            random = generator(self.tiles.device, *keys, step, self.rank)
+        keys = (self.order.seed or 0, self.order.epoch, self.rank)
+        randoms = generators(self.tiles.device, len(self), *keys)
+        for step, ((batch, rows), random) in enumerate(zip(parts, randoms, strict=True)):
             pixels, labels = self.tiles.take(rows)
             made = Batch(self.augment(pixels, random), labels, self._share(batch, rows))
             yield self._mixed(made, batch, step) if mixes(self.augment.section) else made
 
     def _share(self, batch: Rows, rows: Rows) -> float:
         """Ranks x own weight / weight of the global batch, as each rank's loss is a mean."""
+        if self.ranks == 1:
+            return 1.0
         total = self.weights[batch].sum()
         return float(self.ranks * self.weights[rows].sum() / total) if total else 0.0
 
@@ -211,7 +226,7 @@ class TileData(pl.LightningDataModule):
             self.splits["train"],
             self.augment,
             self.weights,
-            batch_size=self.options.batch_size,
+            batch_size=self.options.batch_size * self.options.accumulate,
             seed=self.options.seed,
             epoch=trainer.current_epoch,
             rank=trainer.global_rank,

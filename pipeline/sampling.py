@@ -46,9 +46,7 @@ def factors(
     return chosen
 
 
-def draw(
-    labels: NDArray[np.int64], chosen: NDArray[np.float64], *, seed: int, epoch: int
-) -> Rows:
+def draw(labels: NDArray[np.int64], chosen: NDArray[np.float64], *, seed: int, epoch: int) -> Rows:
     """How often each tile (N,) comes in an epoch; N in sum, and anew in each epoch.
 
     Systematic sampling (Madow and Madow 1944): the times that tiles are expected are laid end to
@@ -67,6 +65,6 @@ def draw(
     ends = np.cumsum(chosen[labels[rows]])
     teeth = np.floor(ends / ends[-1] * len(labels) + random.random()).astype(np.int64)
     teeth[-1] = len(labels)
-    counts = np.empty_like(teeth)
+    counts: Rows = np.empty_like(teeth)
     counts[rows] = np.diff(np.minimum(teeth, len(labels)), prepend=0)
     return counts

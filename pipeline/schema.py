@@ -429,7 +429,8 @@ class Params(Section):
         """Weights of classes that there are, where the source's section names them."""
         weights = getattr(self.loss, "class_weights", None)
         known = self.source.classes or ()
-        for key, wanted in (("loss.class_weights", weights), ("train.sampling", self.train.sampling)):
+        by_class = {"loss.class_weights": weights, "train.sampling": self.train.sampling}
+        for key, wanted in by_class.items():
             named = wanted if known and isinstance(wanted, dict) else ()
             if unknown := [name for name in named if name not in known]:
                 raise ValueError(

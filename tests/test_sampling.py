@@ -45,8 +45,8 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     labels = np.repeat([0, 1, 2], [60, 30, 3])
     chosen = np.array([1 / 60, 1 / 30, 1 / 3])
 
-    def drawn(seed: int, epoch: int) -> list[int]:
-        return draw(labels, chosen, seed=seed, epoch=epoch).tolist()
+    def drawn(seed: int, epoch: int) -> bytes:
+        return draw(labels, chosen, seed=seed, epoch=epoch).tobytes()
 
     assert drawn(0, 0) == drawn(0, 0)
     assert drawn(0, 0) != drawn(0, 1)
