@@ -22,13 +22,15 @@ from pipeline.network import Network, build
 from pipeline.optimization import class_weights
 from pipeline.order import steps
 from pipeline.selection import factors, freeze
+from pipeline.stopping import Stopped, Stopper
 from pipeline.store import Store
 from pipeline.tasks import trainer as trainers
 from pipeline.tasks.classifier import Classifier
 from pipeline.tasks.curves import Curves
 from pipeline.tasks.learner import Learner
+from pipeline.tasks.ranks import together
 from pipeline.tasks.reconstructor import Reconstructor
-from pipeline.tasks.resuming import Resumable, forget_oldest, last_whole
+from pipeline.tasks.resuming import Resumable, forget_oldest, going_on
 from pipeline.tracking import Dataset, start
 from pipeline.tracking.place import rank_zero
 from pipeline.transfer import transfer
@@ -104,14 +106,17 @@ def run(
     dict(factors(network, optimizer.factors or {}))  # a misspelt layer is told before a run opens
     folder = CHECKPOINTS / _key(params, store.digest)
     keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
-    with start(
-        tracking,
-        params=composed or params,
-        overrides=overrides,
-        data=_facts(store),
-        training=folder.name,
-        again=folder.is_dir(),
-    ) as record:
+    with (
+        start(
+            tracking,
+            params=composed or params,
+            overrides=overrides,
+            data=_facts(store),
+            training=folder.name,
+            again=folder.is_dir(),
+        ) as record,
+        Stopper(record.end) as stopper,
+    ):
         folder.mkdir(parents=True, exist_ok=True)
         if "donor" in params:
             record.tag("donor", params["donor"]["digest"])
@@ -120,6 +125,7 @@ def run(
             engine,
             logger=record.lightning_logger(),
             callbacks=[
+                trainers.Interruptible(stopper),
                 Curves(CURVES),
                 keeper,
                 Resumable(folder),
@@ -142,12 +148,13 @@ def run(
             clip=train.clip,
         )
         tiles = TileData(store, train=train, augment=augment, weights=weights, feed=data)
-        try:
-            # Our own file, of a process of ours, and whole: what it unpickles is what we wrote.
-            begun = last_whole(folder, lightning)
-            lightning.fit(task, datamodule=tiles, ckpt_path=begun, weights_only=False)
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from stop
+        same = {"parameters and tiles": folder.name, "precision": str(lightning.precision)}
+        with together(lightning, stopper, same), going_on(folder, lightning) as begun:
+            try:
+                # Our own file, of a process of ours, and whole: what it unpickles is what we wrote.
+                lightning.fit(task, datamodule=tiles, ckpt_path=begun, weights_only=False)
+            except SystemExit as stop:  # what Lightning makes of Ctrl-C
+                raise (stopper.reason or Stopped()) from stop
         if not lightning.is_global_zero:
             return
         kept = _keep(task, keeper, params, store.digest)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 
 import pytorch_lightning as pl
@@ -45,11 +47,38 @@ class Resumable(Checkpoint):
                 old.unlink(missing_ok=True)
 
 
+@contextmanager
+def going_on(folder: Path, trainer: pl.Trainer) -> Iterator[Path | None]:
+    """The checkpoint that rank zero goes on from, or None, on all ranks.
+
+    A machine that does not share rank zero's folder gets a copy for the time.
+    """
+    found = last_whole(folder, trainer) if trainer.is_global_zero else None
+    if trainer.world_size == 1:
+        yield found
+        return
+    name: str | None = trainer.strategy.broadcast(found.name if found else None)
+    if name is None:
+        yield None
+        return
+    mine = folder / name
+    lacking = not _is_whole(mine)
+    if not trainer.strategy.reduce_boolean_decision(lacking, all=False):
+        yield mine
+        return
+    content: bytes = trainer.strategy.broadcast(found.read_bytes() if found else b"")
+    with TemporaryDirectory() as place:
+        if lacking:
+            mine = Path(place) / name
+            mine.write_bytes(content)
+        yield mine
+
+
 def last_whole(folder: Path, trainer: pl.Trainer) -> Path | None:
     """The newest checkpoint that is whole; None to start from the beginning. Says which it is."""
     talk = say if trainer.is_global_zero else _silent
     for path in _newest_first(folder, trainer):
-        if path.stem.rpartition("-")[2] == _digest(path):
+        if _is_whole(path):
             talk(f"Goes on after epoch {_epoch(path)}, where training was broken off.")
             return path
         talk(f"Passed over {path}, which is damaged.")
@@ -84,6 +113,11 @@ def _newest_first(folder: Path, trainer: pl.Trainer) -> Iterator[Path]:
 
 def _epoch(path: Path) -> int:
     return int(path.stem.rpartition("-")[0][-6:])
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether its digest is the one in its name."""
+    return path.is_file() and path.stem.rpartition("-")[2] == _digest(path)
 
 
 def _digest(path: Path) -> str:

@@ -124,11 +124,17 @@ class Run:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: object, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
-        # Lightning turns an interrupt into SystemExit; neither is an Exception.
-        broken = "FAILED" if kind is not None and issubclass(kind, Exception) else "KILLED"
-        self.finish("FINISHED" if kind is None else broken)
+        self.end(error)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the run as what it came to: an interrupt is no ``Exception``."""
+        broken = "FAILED" if isinstance(error, Exception) else "KILLED"
+        self.finish("FINISHED" if error is None else broken)
 
     def _flush(self) -> None:
         def write(client: MlflowClient) -> None:
