@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ from pipeline.tasks.curves import Curves
 from pipeline.tasks.learner import Learner
 from pipeline.tasks.reconstructor import Reconstructor
 from pipeline.tasks.resuming import Resumable, forget_oldest, last_whole
-from pipeline.tracking import Dataset, start
+from pipeline.tracking import Dataset, LaterRun, start
+from pipeline.tracking.lightning import RunCheck
 from pipeline.tracking.place import rank_zero
 from pipeline.transfer import transfer
 
@@ -104,17 +106,18 @@ def run(
     dict(factors(network, optimizer.factors or {}))  # a misspelt layer is told before a run opens
     folder = CHECKPOINTS / _key(params, store.digest)
     keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
-    with start(
+    opening = partial(
+        start,
         tracking,
         params=composed or params,
         overrides=overrides,
         data=_facts(store),
         training=folder.name,
         again=folder.is_dir(),
-    ) as record:
+        donor=params.get("donor", {}).get("digest", ""),
+    )
+    with LaterRun(opening) as record:
         folder.mkdir(parents=True, exist_ok=True)
-        if "donor" in params:
-            record.tag("donor", params["donor"]["digest"])
         lightning = trainers.make(
             trainer,
             engine,
@@ -123,6 +126,7 @@ def run(
                 Curves(CURVES),
                 keeper,
                 Resumable(folder),
+                RunCheck(record),
                 *trainers.early_stopping(f"validation_{train.monitor}", train.patience),
             ],
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -42,3 +43,14 @@ class RunLogger(Logger):
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run has its parameters since it was opened."""
+
+
+class RunCheck(pl.Callback):
+    """Stops a training whose run could not be opened: soon, and not at the end of an epoch."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Ask after each chunk of steps."""
+        self._run.check()

@@ -114,6 +114,9 @@ class Run:
             self._write(lambda client: client.set_terminated(self.id, status))
         self._opened = False
 
+    def check(self) -> None:
+        """Raise what keeps the run from being recorded: nothing does, once it is open."""
+
     def lightning_logger(self) -> Logger:
         """A Lightning logger that writes to this very run."""
         from pipeline.tracking.lightning import RunLogger
