@@ -49,17 +49,18 @@ class TrainingBatches:
         epoch: int,
         rank: int = 0,
         ranks: int = 1,
+        counts: Rows | None = None,
     ) -> None:
         self.tiles = tiles
         self.augment = augment
         self.weights = weights[tiles.labels.cpu().numpy()]  # (N,): of each tile in the loss
-        self.order = Order(len(tiles), tiles.tile_bytes, seed, epoch)
+        self.order = Order(len(tiles), tiles.tile_bytes, seed, epoch, counts)
         self.batch_size = batch_size
         self.rank = rank
         self.ranks = ranks
 
     def __len__(self) -> int:
-        return steps(len(self.tiles), self.batch_size, self.ranks)
+        return steps(self.order.length, self.batch_size, self.ranks)
 
     def __iter__(self) -> Iterator[Batch]:
         parts = shares(self.order, batch_size=self.batch_size, rank=self.rank, ranks=self.ranks)
