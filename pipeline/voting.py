@@ -1,4 +1,4 @@
-"""How the members of an ensemble are heard, and the ways to lay a tile before them: pure, on tensors.
+"""How members of an ensemble are heard, and the ways to lay a tile before them: pure, on tensors.
 
 All works on log-probabilities, so that nothing underflows on the way and a sum of shares is a
 ``logsumexp``.
@@ -31,9 +31,9 @@ def shares(accuracies: Sequence[float]) -> list[float]:
 def vote(logs: Tensor, kind: Vote, weights: Sequence[float]) -> Tensor:
     """What members say together: log-probabilities (M, N, K) -> (N, K).
 
-    ``soft`` is the mean probability, ``weighted`` the mean by weights that sum to 1. ``hard`` is the
-    share of members for which a class comes first; of classes with as many votes the one with the
-    higher mean probability comes first, which has ``TIE_BREAK`` of a vote.
+    ``soft`` is the mean probability, ``weighted`` the mean by weights that sum to 1. ``hard`` is
+    the share of members for which a class comes first; of classes with as many votes the one with
+    the higher mean probability comes first, which has ``TIE_BREAK`` of a vote.
     """
     if kind == "hard":
         return _hard(logs)

@@ -13,10 +13,12 @@ from time import monotonic
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from pipeline.bundle import WEIGHTS
 from pipeline.console import say
 
 KEPT = 2  # should the newest be damaged, there is the one before
 EVERY = 1.0  # seconds from one checkpoint to the next at least: small sets have short epochs
+MEMBER = "member"
 BROKEN_OFF = 3  # trainings of other parameters or data whose checkpoints are kept
 
 
@@ -82,10 +84,11 @@ def last_whole(folder: Path, trainer: pl.Trainer) -> Path | None:
             talk(f"Goes on after epoch {_epoch(path)}, where training was broken off.")
             return path
         talk(f"Passed over {path}, which is damaged.")
-    others = _by_age(folder.parent)
-    if folder in others:
+    whole = training_of(folder)
+    others = _by_age(whole.parent)
+    if any(folder.glob("*epoch*.ckpt")):
         talk("Starts afresh: training was broken off on other devices or in another precision.")
-    elif others:
+    elif others and whole not in others:
         talk(f"Starts afresh: {others[0]} was broken off with other parameters or tiles.")
     return None
 
@@ -96,9 +99,21 @@ def forget_oldest(root: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def member_folder(folder: Path, member: int) -> Path:
+    """Where a member of an ensemble keeps its own, in the folder of the training."""
+    return folder / f"{MEMBER}{member}"
+
+
+def training_of(folder: Path) -> Path:
+    """The folder of the training that a folder is of, or is one of a member of."""
+    return folder.parent if folder.name.startswith(MEMBER) else folder
+
+
 def _by_age(root: Path) -> list[Path]:
-    """Folders that hold a checkpoint to go on from, the newest first."""
-    folders = {path.parent for path in root.glob("*/*epoch*.ckpt")}
+    """Folders that hold a checkpoint to go on from, or a member that is done, the newest first."""
+    held = [*root.glob("*/*epoch*.ckpt"), *root.glob(f"*/{MEMBER}*/*epoch*.ckpt")]
+    held += root.glob(f"*/{MEMBER}*/{WEIGHTS}")
+    folders = {training_of(path.parent) for path in held}
     return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
 
 

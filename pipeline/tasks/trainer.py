@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import sys
 import warnings
@@ -45,15 +46,16 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.loss = float("inf")
+        self.accuracy = float("nan")  # on the validation tiles; nan where there are no classes
 
     def state_dict(self) -> dict[str, Any]:
         """What decides whether a later epoch is better."""
-        return {**super().state_dict(), "loss": self.loss}
+        return {**super().state_dict(), "loss": self.loss, "accuracy": self.accuracy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from there."""
         super().load_state_dict(state_dict)
-        self.loss = state_dict["loss"]
+        self.loss, self.accuracy = state_dict["loss"], state_dict["accuracy"]
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         """Whether this epoch is the best so far."""
@@ -62,6 +64,7 @@ class BestCheckpoint(ModelCheckpoint):
         tie = tie and bool(current == self.best_model_score) and loss < self.loss
         if tie or super().check_monitor_top_k(trainer, current):
             self.loss = loss
+            self.accuracy = float(trainer.callback_metrics.get("validation_accuracy", math.nan))
             return True
         return False
 

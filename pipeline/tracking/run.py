@@ -114,11 +114,14 @@ class Run:
             self._write(lambda client: client.set_terminated(self.id, status))
         self._opened = False
 
-    def lightning_logger(self) -> Logger:
-        """A Lightning logger that writes to this very run."""
+    def check(self) -> None:
+        """Raise what keeps the run from being recorded: nothing does, once it is open."""
+
+    def lightning_logger(self, member: str = "") -> Logger:
+        """A Lightning logger that writes to this very run; of an ensemble's member, by its name."""
         from pipeline.tracking.lightning import RunLogger
 
-        return RunLogger(self)
+        return RunLogger(self, member)
 
     def __enter__(self) -> Self:
         return self
