@@ -282,6 +282,11 @@ class TrainSection(Section):
         """Networks to train."""
         return max(self.members, len(self.member_models))
 
+    def models(self, model: ModelSection) -> list[ModelSection]:
+        """The model of each network: those that are named, in turn, or else the one given."""
+        named = [self.member_networks[name] for name in self.member_models] or [model]
+        return [named[i % len(named)] for i in range(self.count)]
+
     @field_validator("init_from")
     @classmethod
     def _is_kept(cls, init_from: str | None) -> str | None:
