@@ -110,12 +110,12 @@ def differ(members: Shares, actual: Labels) -> dict[str, Any]:
 def sentences(found: Mapping[str, Any]) -> list[str]:
     """What the figures say of the members, for people."""
     differing, mean = found["diversity"], found["mean"]["accuracy"]
-    q = "no Q" if differing["q"] is None else f"a Q of {differing['q']:.2f}"
+    q = "without a Q" if differing["q"] is None else f"with a Q of {differing['q']:.2f}"
     return [
-        f"Two members disagree on who is right on {differing['disagreement']:.1%} of tiles in the "
-        f"mean, with {q}: 1 is to err on the same tiles, 0 independently.",
-        f"Right on {mean:.1%} of tiles in the mean, they could disagree on "
-        f"{differing['most_disagreement']:.1%} at most: the paradox of diversity, by which better "
+        f"Of two members one is right and one wrong on {differing['disagreement']:.1%} of tiles in "
+        f"the mean, {q}: 1 is to err on the same tiles, 0 independently.",
+        f"Members that are right on {mean:.1%} of tiles can disagree on "
+        f"{differing['most_disagreement']:.1%} at most: the paradox of diversity, that better "
         "members have less to tell each other.",
         f"The soft vote's Brier score is the members' mean, {differing['brier']:.4f}, less their "
         f"ambiguity, {differing['ambiguity']:.4f}.",

@@ -441,6 +441,11 @@ class Params(Section):
                 f"expected train.members above 1 with train.{key}, which is for networks that "
                 "vote, got 1"
             )
+        if train.bootstrap and train.sampling != "natural":
+            raise ValueError(
+                "expected train.sampling=natural with train.bootstrap, which draws tiles by "
+                f"itself, got train.sampling={train.sampling}"
+            )
         if set(train.member_networks) != set(train.member_models):
             raise ValueError(
                 "expected in train.member_networks the layers of the models that "
