@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pipeline import bundle
 from pipeline.bundle import Bundle
+from pipeline.ensemble import Ensemble, Member
 from pipeline.network import Task, build
 from pipeline.schema import EngineSection, EvaluateSection, TrackingSection
 from pipeline.store import Store, StoreWriter
@@ -136,3 +137,18 @@ def drawing_project(folder: Path, classes: Classes = CLASSES) -> tuple[Store, Bu
     (folder / "data").mkdir()
     made = store(folder / "data" / "tiles", classes)
     return made, train(made, folder / "models", AUTOENCODER, 60, "reconstruct")
+
+
+def ensemble_project(folder: Path) -> tuple[Store, Bundle]:
+    """The same with three members: a perceptron, and two networks that were trained less."""
+    (folder / "data").mkdir()
+    made = store(folder / "data" / "tiles")
+    each = [
+        train(made, folder / "member", layers, steps).network
+        for layers, steps in ((MLP, 3), (LAYERS, 25), (LAYERS, 12))
+    ]
+    facts = [Member("mlp", 0, 0.5), Member("little", 11, 0.9), Member("little", 12, 0.7)]
+    params = {"model": {"name": "little", "layers": LAYERS}}
+    network = Ensemble(each, facts)
+    root = folder / "models"
+    return made, bundle.save(network, data_digest=made.digest, params=params, root=root)
