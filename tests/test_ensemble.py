@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -43,7 +44,7 @@ def here(made: tuple[Path, Store, Bundle], monkeypatch: pytest.MonkeyPatch) -> P
     return made[0]
 
 
-def members(made: Bundle, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def members(made: Bundle, pixels: NDArray[Any]) -> NDArray[np.float32]:
     """Probabilities of each member."""
     each = range(len(made.members))
     return np.stack([made.member(i).probabilities(pixels, batch_size=64) for i in each])
