@@ -93,7 +93,7 @@ def test_training_writes_the_bundle_and_the_curves(
     assert [row["epoch"] for row in rows] == list(range(1, 9))
     assert set(rows[0]) == {
         "epoch", "train_loss", "validation_loss", "validation_accuracy",
-        "validation_balanced_accuracy", "learning_rate",
+        "validation_balanced_accuracy", "learning_rate", "dead_relus",
     }  # fmt: skip
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
     kept = bundle.load()
@@ -197,7 +197,9 @@ def test_an_autoencoder_trains_with_labels_and_without(
     monkeypatch.chdir(tmp_path)
     train.run(**sections(train={"epochs": 5, "monitor": "loss", "average": 0.5}, **DRAW))
     rows = curves(tmp_path)
-    assert list(rows[0]) == ["epoch", "train_loss", "validation_loss", "learning_rate"]
+    assert list(rows[0]) == [
+        "epoch", "train_loss", "validation_loss", "learning_rate", "dead_relus",
+    ]  # fmt: skip
     assert rows[-1]["validation_loss"] < rows[0]["validation_loss"]
     kept = bundle.load()
     assert kept.reconstructs

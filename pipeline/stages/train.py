@@ -29,6 +29,7 @@ from pipeline.tasks.curves import Curves
 from pipeline.tasks.learner import Learner
 from pipeline.tasks.reconstructor import Reconstructor
 from pipeline.tasks.resuming import Resumable, forget_oldest, last_whole
+from pipeline.tasks.throughput import Throughput
 from pipeline.tracking import Dataset, start
 from pipeline.tracking.place import rank_zero
 from pipeline.transfer import transfer
@@ -120,13 +121,15 @@ def run(
             engine,
             logger=record.lightning_logger(),
             callbacks=[
+                Throughput(store.count("train")),
                 Curves(CURVES),
                 keeper,
                 Resumable(folder),
                 *trainers.early_stopping(f"validation_{train.monitor}", train.patience),
             ],
         )
-        epoch_steps = steps(store.count("train"), train.batch_size, lightning.world_size)
+        whole = train.batch_size * train.accumulate
+        epoch_steps = steps(store.count("train"), whole, lightning.world_size)
         epochs = max(train.epochs, math.ceil(train.min_steps / epoch_steps))
         lightning.fit_loop.max_epochs = epochs
         task = _task(
@@ -139,8 +142,11 @@ def run(
             epoch_steps=epoch_steps,
             seed=train.seed,
             average=train.average,
+            swa=train.swa,
+            accumulate=train.accumulate,
             clip=train.clip,
         )
+        trainers.compile_network(network, engine, lightning.strategy.root_device)
         tiles = TileData(store, train=train, augment=augment, weights=weights, feed=data)
         try:
             # Our own file, of a process of ours, and whole: what it unpickles is what we wrote.

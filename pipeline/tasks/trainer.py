@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.console import say
 from pipeline.errors import ConfigError
+from pipeline.tasks.throughput import Bar
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -118,6 +119,25 @@ def make(
     return trainer
 
 
+def compile_network(network: nn.Module, engine: EngineSection, device: torch.device) -> None:
+    """Have a network compiled when it first runs, if asked to; its weights keep their names.
+
+    Raises:
+        ConfigError: There is no compiler here for this device.
+    """
+    if not engine.compile:
+        return
+    try:
+        torch.compile(torch.square)(torch.ones(2, device=device))
+    except Exception as error:  # torch raises many kinds; what it lacks is the cause of all
+        reason = next((line for line in str(error).splitlines() if line.strip()), "no reason told")
+        raise ConfigError(
+            f"engine.compile=true needs a compiler for this {device.type}, and torch found none "
+            f"that works: {reason.rstrip('.')}. Install g++, or leave engine.compile=false."
+        ) from error
+    network.compile()
+
+
 def early_stopping(measure: str, patience: int | None) -> list[pl.Callback]:
     """Stops when a measure has not gained for ``patience`` epochs."""
     if patience is None:
@@ -140,9 +160,7 @@ def quiet() -> None:
 
 
 def _bar(wanted: bool) -> list[pl.Callback]:
-    from pytorch_lightning.callbacks import RichProgressBar
-
-    return [RichProgressBar(leave=False)] if wanted else []
+    return [Bar(leave=False)] if wanted else []
 
 
 def precision(wanted: str, *, gpu: bool) -> tuple[Literal["32", "bf16"], str]:
