@@ -54,7 +54,9 @@ def sections(**changes: dict[str, Any]) -> dict[str, Any]:
     augment = {"flips": True, "quarter_turns": True, "brightness": 0, "contrast": 0, "noise": 0.1}
     adam = {"name": "adam", "lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0}
     entropy = {"name": "cross_entropy", "label_smoothing": 0, "class_weights": "none"}
-    loss = {} if "name" in changes.get("loss", {}) else entropy  # another loss has other keys
+    # Others have other keys.
+    loss = {} if "name" in changes.get("loss", {}) else entropy
+    adam = {} if "name" in changes.get("optimizer", {}) else adam
     losses: TypeAdapter[Loss] = TypeAdapter(Loss)
     model = {"name": "little", "layers": options("layers", little.LAYERS)}
     return {
