@@ -195,16 +195,18 @@ def test_a_compiled_network_trains_as_the_plain_one_and_keeps_its_names(
 ) -> None:
     plain = trained()
     # Captured as for any compiler, but run by torch: C++ would take half a minute.
-    compiled_calls: list[Any] = []
-    compiler = partial(
-        torch.compile, backend=lambda graph, _: compiled_calls.append(graph) or graph
-    )
-    monkeypatch.setattr(torch, "compile", compiler)
+    graphs: list[Any] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     options = sections(optimizer=MOMENTUM)
     options["engine"] = EngineSection(precision="32", compile=True, threads=1, workers=None)
     train.run(**options)
     close(bundle.load().network.state_dict(), plain, 1e-6)
-    assert len(compiled_calls) > 1  # the network, beside the trial
+    assert len(graphs) > 1  # the network, beside the trial
 
 
 def test_without_a_compiler_there_is_one_sentence(

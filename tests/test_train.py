@@ -285,10 +285,10 @@ if __name__""",
 )
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_ranks_validate_with_the_same_batch_norms(place: Path, average: float) -> None:
+@pytest.mark.parametrize("average", [{}, {"average": 0.9}, {"swa": 0.6}])
+def test_ranks_validate_with_the_same_batch_norms(place: Path, average: dict[str, float]) -> None:
     done = run_script(
-        place, WATCHED, train={"batch_size": 8, "average": average},
+        place, WATCHED, train={"batch_size": 8, **average},
         layers={"relu1": {"_target_": "torch.nn.BatchNorm2d"}},
         trainer={"strategy": "ddp", "devices": 2},
     )  # fmt: skip
