@@ -272,6 +272,20 @@ class TrainSection(Section):
     donor: str = ""  # what DVC watches: the folder of init_from, or a file that never changes
     init_bands: Literal["by_name", "mean", "random"] = "by_name"  # how first layers start
     freeze: list[str] = []  # layers by name or glob that don't learn
+    members: Count = 1  # networks that vote; 1: a single network
+    bootstrap: bool = False  # each member learns from tiles drawn with replacement
+    member_models: list[str] = []  # options of model that members take in turn; []: the model
+    member_networks: dict[str, ModelSection] = {}  # what these names stood for
+
+    @property
+    def count(self) -> int:
+        """Networks to train."""
+        return max(self.members, len(self.member_models))
+
+    def models(self, model: ModelSection) -> list[ModelSection]:
+        """The model of each network: those that are named, in turn, or else the one given."""
+        named = [self.member_networks[name] for name in self.member_models] or [model]
+        return [named[i % len(named)] for i in range(self.count)]
 
     @field_validator("init_from")
     @classmethod
@@ -304,6 +318,7 @@ class EngineSection(Section):
     compile: bool = False  # the network by torch.compile
     threads: Count | None  # of the CPU, a process; None: what torch finds
     workers: Count | None  # processes that read imagery; None: one a core
+    members: Count | None = None  # trained at a time; None: one a GPU, one on a CPU
 
 
 class DataSection(Section):
@@ -329,15 +344,18 @@ class AnalyzeSection(Section):
 
 
 class EvaluateSection(Section):
-    """Which tiles the network is measured on."""
+    """Which tiles the network is measured on, and how it is heard: there, on maps and exported."""
 
     split: Literal["train", "validation", "test"]
     batch_size: Count
+    vote: Literal["soft", "hard", "weighted"] = "soft"  # of the members of an ensemble
+    tta: Literal["none", "flips", "symmetries"] = "none"  # ways to lay a tile, averaged over
 
 
 class VisualizeSection(Section):
     """What is looked at inside the network."""
 
+    member: Annotated[int, Field(ge=0)] | None = None  # of an ensemble; None: the best
     layer: str | None  # a convolution by name; None: the first
     filters: list[int] | None  # whose activations are shown; None: the largest by norm
     tiles: list[int] | None  # rows of the test split; None: one a class
@@ -410,6 +428,49 @@ class Params(Section):
             raise ValueError(
                 "expected train.monitor=loss for a network that is to reconstruct (model.task), "
                 f"which has no classes to count, got train.monitor={self.train.monitor}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_members(self) -> Params:
+        """Members, where options are given that only they have, and the layers of each."""
+        train = self.train
+        if train.count == 1 and (train.member_models or train.bootstrap):
+            key = "member_models" if train.member_models else "bootstrap"
+            raise ValueError(
+                f"expected train.members above 1 with train.{key}, which is for networks that "
+                "vote, got 1"
+            )
+        if train.bootstrap and train.sampling != "natural":
+            raise ValueError(
+                "expected train.sampling=natural with train.bootstrap, which draws tiles by "
+                f"itself, got train.sampling={train.sampling}"
+            )
+        if set(train.member_networks) != set(train.member_models):
+            raise ValueError(
+                "expected in train.member_networks the layers of the models that "
+                f"train.member_models names ({', '.join(train.member_models) or 'none'}), got "
+                f"those of {', '.join(train.member_networks) or 'none'}; leave "
+                "train.member_networks as it is"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_vote(self) -> Params:
+        """Members, and views of a tile, only of networks that tell classes."""
+        named = {"model.task": self.model.task} | {
+            f"member {name}": network.task for name, network in self.train.member_networks.items()
+        }
+        drawing = [where for where, task in named.items() if task == "reconstruct"]
+        if drawing and self.train.count > 1:
+            raise ValueError(
+                "expected members that classify, which can vote, got one that is to reconstruct "
+                f"({drawing[0]}); leave it out of train.member_models, or set train.members=1"
+            )
+        if drawing and self.evaluate.tta != "none":
+            raise ValueError(
+                "expected evaluate.tta=none for a network that is to reconstruct (model.task), "
+                f"whose outputs lie as the tile does, got evaluate.tta={self.evaluate.tta}"
             )
         return self
 
