@@ -117,7 +117,8 @@ def run(
         ) as record,
         Stopper(record.end) as stopper,
     ):
-        folder.mkdir(parents=True, exist_ok=True)
+        if rank_zero():
+            folder.mkdir(parents=True, exist_ok=True)
         if "donor" in params:
             record.tag("donor", params["donor"]["digest"])
         lightning = trainers.make(
@@ -132,6 +133,8 @@ def run(
                 *trainers.early_stopping(f"validation_{train.monitor}", train.patience),
             ],
         )
+        if told := trainers.own_statistics(network, lightning):
+            _tell([told])
         epoch_steps = steps(store.count("train"), train.batch_size, lightning.world_size)
         epochs = max(train.epochs, math.ceil(train.min_steps / epoch_steps))
         lightning.fit_loop.max_epochs = epochs

@@ -93,6 +93,7 @@ def together(trainer: pl.Trainer, stopper: Stopper, same: Mapping[str, str]) -> 
     lifeline = None
     try:
         lifeline = _meet(trainer, stopper, children)
+        stopper.heard = lifeline.tell  # even where a collective holds the main thread
         _agree(trainer, same)
         yield
         lifeline.done()
