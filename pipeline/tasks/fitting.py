@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
+from pipeline.console import say
 from pipeline.data import TileData
 from pipeline.network import Network, build
 from pipeline.optimization import class_weights
@@ -174,6 +175,9 @@ class Fitting:
             weights=learning.weights,
             feed=plan.data,
         )
+        told = trainers.own_statistics(learning.network, self.trainer)
+        if told and self.trainer.is_global_zero:
+            say(told)
         batch_size = plan.train.batch_size * plan.train.accumulate
         epoch_steps = steps(store.count("train"), batch_size, self.trainer.world_size)
         epochs = max(plan.train.epochs, math.ceil(plan.train.min_steps / epoch_steps))

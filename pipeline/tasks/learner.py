@@ -314,9 +314,15 @@ class Learner(pl.LightningModule):
         where = f"the gradient of {bad[-1]} went first" if bad else "no single gradient did"
         epoch, step = divmod(self.steps, self.epoch_steps)
         rate = self.optimizer.lr * self._rate(self.steps)
+        # All ranks have the same gradient, and come here together; one of them has the bad loss.
+        gathered = self.all_gather(loss.detach())
+        assert isinstance(gathered, Tensor)
+        losses = gathered.reshape(-1).tolist()
+        rank = next((i for i, value in enumerate(losses) if not math.isfinite(value)), 0)
+        on = f" on rank {rank}" if len(losses) > 1 else ""
         return (
             f"Expected a finite gradient, got none in epoch {epoch + 1}, step {step + 1}, at a "
-            f"learning rate of {rate:.3g} and a loss of {loss.item():.3g}: {where}. Lower "
+            f"learning rate of {rate:.3g} and a loss of {losses[rank]:.3g}{on}: {where}. Lower "
             f"optimizer.lr, now {self.optimizer.lr:g}, or set train.clip=1."
         )
 
