@@ -69,7 +69,7 @@ class TrainingBatches:
     ) -> None:
         self.tiles = tiles
         self.augment = augment
-        self.weights = weights[tiles.labels.cpu().numpy()]  # (N,): of each tile in the loss
+        self.class_weights, self.labels = weights, tiles.labels.cpu().numpy()
         self.order = Order(len(tiles), tiles.tile_bytes, seed, epoch, counts)
         self.batch_size = batch_size
         self.rank = rank
@@ -92,8 +92,12 @@ class TrainingBatches:
         """Ranks x own weight / weight of the global batch, as each rank's loss is a mean."""
         if self.ranks == 1:
             return 1.0
-        total = self.weights[batch].sum()
-        return float(self.ranks * self.weights[rows].sum() / total) if total else 0.0
+        total = self.weights(batch).sum()
+        return float(self.ranks * self.weights(rows).sum() / total) if total else 0.0
+
+    def weights(self, rows: Rows) -> NDArray[np.float64]:
+        """Weight in the loss of each of these tiles."""
+        return np.asarray(self.class_weights[self.labels[rows]])
 
     def _mixed(self, made: Batch, batch: Rows, step: int) -> Batch:
         """A batch with its tiles mixed; what the other ranks mix counts in the share."""
@@ -157,7 +161,8 @@ class PlainBatches:
     def __init__(self, tiles: Tiles, *, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
         self.tiles = tiles
         self.batch_size = batch_size
-        self.rows = np.array_split(np.arange(len(tiles)), ranks)[rank]
+        start, stop = (math.ceil(len(tiles) * share / ranks) for share in (rank, rank + 1))
+        self.rows = range(start, stop)
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
@@ -165,7 +170,8 @@ class PlainBatches:
     def __iter__(self) -> Iterator[Batch]:
         self.tiles.start(Order(len(self.tiles), self.tiles.tile_bytes))
         for start in range(0, len(self.rows), self.batch_size):
-            yield Batch(*self.tiles.take(self.rows[start : start + self.batch_size]), 1.0)
+            rows = np.asarray(self.rows[start : start + self.batch_size])
+            yield Batch(*self.tiles.take(rows), 1.0)
 
 
 class TileData(pl.LightningDataModule):
