@@ -108,7 +108,7 @@ class TrainingBatches:
             plan(self.augment.section, len(rows), (height, width), *keys, rank)
             for rank, rows in enumerate(parts)
         ]
-        weights = [how.weight(self.weights[rows]) for how, rows in zip(plans, parts, strict=True)]
+        weights = [how.weight(self.weights(rows)) for how, rows in zip(plans, parts, strict=True)]
         share = self.ranks * weights[self.rank] / sum(weights) if any(weights) else 0.0
         pixels, mixture = mix(made.pixels, made.labels, plans[self.rank])
         return Batch(pixels, made.labels, share, mixture)

@@ -37,8 +37,8 @@ def ensemble(found: Mapping[str, Any], tiles: int, chosen: str, title: str) -> F
         2.4 + 0.34 * max(len(rows), 1.6 * count),
         title,
         "Left: accuracy with its 95 % interval; the vote that counts is filled. Right, of each "
-        "pair of members: above the diagonal the share of tiles that only one of them has right, below "
-        "it Yule's Q, 1 if they err on the same tiles.",
+        "pair of members: above the diagonal the share of tiles that only one of them has right, "
+        "below it Yule's Q, 1 if they err on the same tiles.",
     )
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
     _accuracies(left, rows, tiles, f"{chosen} vote")
