@@ -69,7 +69,7 @@ class TrainingBatches:
     ) -> None:
         self.tiles = tiles
         self.augment = augment
-        self.weights = weights[tiles.labels.cpu().numpy()]  # (N,): of each tile in the loss
+        self.class_weights, self.labels = weights, tiles.labels.cpu().numpy()
         self.order = Order(len(tiles), tiles.tile_bytes, seed, epoch, counts)
         self.batch_size = batch_size
         self.rank = rank
@@ -92,8 +92,12 @@ class TrainingBatches:
         """Ranks x own weight / weight of the global batch, as each rank's loss is a mean."""
         if self.ranks == 1:
             return 1.0
-        total = self.weights[batch].sum()
-        return float(self.ranks * self.weights[rows].sum() / total) if total else 0.0
+        total = self.weights(batch).sum()
+        return float(self.ranks * self.weights(rows).sum() / total) if total else 0.0
+
+    def weights(self, rows: Rows) -> NDArray[np.float64]:
+        """Weight in the loss of each of these tiles."""
+        return np.asarray(self.class_weights[self.labels[rows]])
 
     def _mixed(self, made: Batch, batch: Rows, step: int) -> Batch:
         """A batch with its tiles mixed; what the other ranks mix counts in the share."""
@@ -104,7 +108,7 @@ class TrainingBatches:
             plan(self.augment.section, len(rows), (height, width), *keys, rank)
             for rank, rows in enumerate(parts)
         ]
-        weights = [how.weight(self.weights[rows]) for how, rows in zip(plans, parts, strict=True)]
+        weights = [how.weight(self.weights(rows)) for how, rows in zip(plans, parts, strict=True)]
         share = self.ranks * weights[self.rank] / sum(weights) if any(weights) else 0.0
         pixels, mixture = mix(made.pixels, made.labels, plans[self.rank])
         return Batch(pixels, made.labels, share, mixture)
@@ -157,7 +161,8 @@ class PlainBatches:
     def __init__(self, tiles: Tiles, *, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
         self.tiles = tiles
         self.batch_size = batch_size
-        self.rows = np.array_split(np.arange(len(tiles)), ranks)[rank]
+        start, stop = (math.ceil(len(tiles) * share / ranks) for share in (rank, rank + 1))
+        self.rows = range(start, stop)
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
@@ -165,7 +170,8 @@ class PlainBatches:
     def __iter__(self) -> Iterator[Batch]:
         self.tiles.start(Order(len(self.tiles), self.tiles.tile_bytes))
         for start in range(0, len(self.rows), self.batch_size):
-            yield Batch(*self.tiles.take(self.rows[start : start + self.batch_size]), 1.0)
+            rows = np.asarray(self.rows[start : start + self.batch_size])
+            yield Batch(*self.tiles.take(rows), 1.0)
 
 
 class TileData(pl.LightningDataModule):
@@ -237,12 +243,12 @@ class TileData(pl.LightningDataModule):
 
     def _counts(self, epoch: int) -> Rows | None:
         """How often each training tile comes in an epoch; None for once."""
-        if self.options.bootstrap:
-            return bootstrap(len(self.splits["train"]), self.options.seed)
+        tiles, seed = self.splits["train"], self.options.seed
+        sample = bootstrap(len(tiles), seed) if self.options.bootstrap else None
         if self.factors is None:
-            return None
-        labels = self.splits["train"].labels.cpu().numpy()
-        return sampling.draw(labels, self.factors, seed=self.options.seed, epoch=epoch)
+            return sample
+        labels = tiles.labels.cpu().numpy()
+        return sampling.draw(labels, self.factors, seed=seed, epoch=epoch, sample=sample)
 
     def val_dataloader(self) -> PlainBatches:
         """The validation split, each tile on one rank."""

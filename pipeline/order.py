@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +21,6 @@ WINDOW_BYTES = 2**20  # read at once; below that a disk or a network file system
 GROUP_WINDOWS = 64  # mixed with each other, and in memory together
 
 Rows = NDArray[np.int64]
-
-
-class Group(NamedTuple):
-    """Tiles that are in memory together."""
-
-    windows: list[range]  # rows of the split, as they are read
-    rows: Rows  # the same rows, in the order of training, each as often as it comes
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,32 +46,49 @@ class Order:
         """Tiles of the epoch."""
         return self.tiles if self.counts is None else int(self.counts.sum())
 
-    def groups(self) -> Iterator[Group]:
-        """Groups one after the other; together they hold each row once, or as often as it counts.
+    @property
+    def window(self) -> int:
+        """Tiles of a window; the last one may have less."""
+        return max(1, WINDOW_BYTES // self.tile_bytes)
+
+    def windows(self) -> Iterator[list[range]]:
+        """Rows of the split as they are read: some windows at a time, those of a group.
 
         A window of which no row is wanted is not read.
         """
-        size = max(1, WINDOW_BYTES // self.tile_bytes)
-        starts = np.arange(0, self.tiles, size)
-        random = None
-        if self.seed is not None:
-            random = np.random.default_rng(np.random.SeedSequence((self.seed, self.epoch)))
-            if len(starts) > GROUP_WINDOWS:  # else the rows are shuffled anyway
-                starts = random.permutation(starts)
-        for first in range(0, len(starts), GROUP_WINDOWS):
-            windows = [
-                range(start, min(start + size, self.tiles))
-                for start in starts[first : first + GROUP_WINDOWS].tolist()
-            ]
+        for windows in self._windows(self._random()):
+            yield [part for part in windows if self._wanted(part)]
+
+    def groups(self) -> Iterator[Rows]:
+        """Rows of one group after the other, each once, or as often as it counts."""
+        random = self._random()
+        for windows in self._windows(random):
             rows = np.concatenate([np.arange(part.start, part.stop) for part in windows])
             if self.counts is not None:
                 rows = rows.repeat(self.counts[rows])
-                windows = [part for part in windows if self.counts[part.start : part.stop].any()]
-            yield Group(windows, rows if random is None else random.permutation(rows))
+            yield rows if random is None else random.permutation(rows)
+
+    def _random(self) -> np.random.Generator | None:
+        if self.seed is None:
+            return None
+        return np.random.default_rng(np.random.SeedSequence((self.seed, self.epoch)))
+
+    def _windows(self, random: np.random.Generator | None) -> Iterator[list[range]]:
+        starts = np.arange(0, self.tiles, self.window)
+        if random is not None and len(starts) > GROUP_WINDOWS:  # else the rows are shuffled anyway
+            starts = random.permutation(starts)
+        for first in range(0, len(starts), GROUP_WINDOWS):
+            yield [
+                range(start, min(start + self.window, self.tiles))
+                for start in starts[first : first + GROUP_WINDOWS].tolist()
+            ]
+
+    def _wanted(self, window: range) -> bool:
+        return self.counts is None or bool(self.counts[window.start : window.stop].any())
 
     def rows(self) -> Rows:
         """All rows (N,) in the order of training."""
-        return np.concatenate([np.empty(0, np.int64), *(group.rows for group in self.groups())])
+        return np.concatenate([np.empty(0, np.int64), *self.groups()])
 
 
 def bootstrap(tiles: int, seed: int) -> Rows:
@@ -124,7 +133,9 @@ def shares(
     A function of its arguments alone. Parts of different ranks are disjoint and make up the
     batch; a batch of ``n`` tiles gives each rank n / ranks of them, rounded up or down.
     """
-    rows = order.rows()
+    groups, waiting = order.groups(), np.empty(0, np.int64)
     for start, stop in pairwise(borders(order.length, batch_size, ranks)):
-        batch = rows[start:stop]
+        while len(waiting) < stop - start:  # no more of them than are needed: there may be millions
+            waiting = np.concatenate([waiting, next(groups)])
+        batch, waiting = np.split(waiting, [stop - start])
         yield batch, np.ascontiguousarray(batch[rank::ranks])

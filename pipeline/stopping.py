@@ -44,6 +44,7 @@ class Stopper:
 
     def __init__(self, abandon: Callable[[BaseException], None]) -> None:
         self.reason: BaseException | None = None
+        self.heard: Callable[[Stopped], None] | None = None  # told of a signal, from another thread
         self._abandon = abandon
         self._raised = False
         self._told = threading.Event()
@@ -111,6 +112,8 @@ class Stopper:
         with self._woken:
             while numbers := self._woken.recv(64):
                 if seen := [number for number in numbers if number in SIGNALS]:
+                    if self.heard and seen[0] != OURS:
+                        self.heard(Stopped(seen[0]))
                     if not self._over.wait(GRACE):
                         self._give_up(self.reason or Stopped(seen[0]))
                     return

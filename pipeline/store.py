@@ -107,7 +107,7 @@ class Store:
         """Labels (N,) of a split."""
         rows = self.split_range(split)
         labels = pq.read_table(self.root / "index.parquet", columns=["label"])["label"]
-        return labels.slice(rows.start, len(rows)).to_numpy().astype(np.int64)
+        return np.array(labels.slice(rows.start, len(rows)), np.int64)
 
     def names(self, split: str) -> list[str]:
         """Class (N,) of each tile of a split by name; empty where there are no labels."""

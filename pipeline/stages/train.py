@@ -89,7 +89,8 @@ def run(
         donor=digest,
     )
     with LaterRun(opening) as record, Stopper(record.end) as stopper:
-        folder.mkdir(parents=True, exist_ok=True)
+        if rank_zero():
+            folder.mkdir(parents=True, exist_ok=True)
         training = Training(each, ready, donors, store, folder, record, stopper)
         trained = training.single() if len(each) == 1 else training.ensemble()
         if trained is None:
@@ -150,7 +151,8 @@ class Training:
         return self._fitting(member, folder, folder / CURVES.name, folder.name)
 
     def _fitting(self, member: int, folder: Path, table: Path, name: str = "") -> Fitting:
-        folder.mkdir(parents=True, exist_ok=True)
+        if rank_zero():
+            folder.mkdir(parents=True, exist_ok=True)
         return Fitting(
             self.each[member],
             self.ready[member],

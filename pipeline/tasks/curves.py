@@ -19,6 +19,7 @@ COLUMNS = (
     "validation_accuracy",
     "validation_balanced_accuracy",
     "learning_rate",
+    "dead_relus",
 )
 
 

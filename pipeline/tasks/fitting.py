@@ -13,6 +13,7 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 
+from pipeline.console import say
 from pipeline.data import TileData
 from pipeline.network import Network, build
 from pipeline.optimization import class_weights
@@ -25,6 +26,7 @@ from pipeline.tasks.curves import Curves
 from pipeline.tasks.learner import Learner
 from pipeline.tasks.reconstructor import Reconstructor
 from pipeline.tasks.resuming import Resumable, going_on
+from pipeline.tasks.throughput import Throughput
 from pipeline.transfer import transfer
 
 if TYPE_CHECKING:
@@ -158,6 +160,7 @@ class Fitting:
             logger=logger,
             callbacks=[
                 trainers.Interruptible(stopper),
+                Throughput(store.count("train")),
                 Curves(curves),
                 self.keeper,
                 Resumable(folder),
@@ -172,11 +175,16 @@ class Fitting:
             weights=learning.weights,
             feed=plan.data,
         )
-        batch_size, tiles = plan.train.batch_size, store.count("train")
-        epoch_steps = steps(tiles, batch_size, self.trainer.world_size)
+        told = trainers.own_statistics(learning.network, self.trainer)
+        if told and self.trainer.is_global_zero:
+            say(told)
+        batch_size = plan.train.batch_size * plan.train.accumulate
+        epoch_steps = steps(store.count("train"), batch_size, self.trainer.world_size)
         epochs = max(plan.train.epochs, math.ceil(plan.train.min_steps / epoch_steps))
         self.trainer.fit_loop.max_epochs = epochs
         self.task = _task(plan, learning, epochs, epoch_steps)
+        device = self.trainer.strategy.root_device
+        trainers.compile_network(learning.network, plan.engine, device)
 
     def run(self) -> Kept | None:
         """Train; the best epoch's network on rank zero, None on the others."""
@@ -213,6 +221,8 @@ def _task(plan: Plan, learning: Learning, epochs: int, epoch_steps: int) -> Lear
         "epoch_steps": epoch_steps,
         "seed": plan.train.seed,
         "average": plan.train.average,
+        "swa": plan.train.swa,
+        "accumulate": plan.train.accumulate,
         "clip": plan.train.clip,
     }
     if plan.loss.name == "squared_error":

@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytorch_lightning as pl
@@ -20,6 +21,7 @@ from pipeline.data import Batch
 from pipeline.errors import TrainingError
 from pipeline.network import Network
 from pipeline.tasks.norms import refresh
+from pipeline.tasks.rectifiers import Rectifiers
 
 if TYPE_CHECKING:
     from pipeline.schema import Optimizer, Schedule
@@ -190,6 +192,7 @@ class Learner(pl.LightningModule):
         if swa:
             self.average = Tail(network, round((1 - swa) * self.total_steps))
         self.averaged = self.average.network if self.average else None
+        self.rectifiers = Rectifiers()
 
     def loss_of(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a batch."""
@@ -311,9 +314,15 @@ class Learner(pl.LightningModule):
         where = f"the gradient of {bad[-1]} went first" if bad else "no single gradient did"
         epoch, step = divmod(self.steps, self.epoch_steps)
         rate = self.optimizer.lr * self._rate(self.steps)
+        # All ranks have the same gradient, and come here together; one of them has the bad loss.
+        gathered = self.all_gather(loss.detach())
+        assert isinstance(gathered, Tensor)
+        losses = gathered.reshape(-1).tolist()
+        rank = next((i for i, value in enumerate(losses) if not math.isfinite(value)), 0)
+        on = f" on rank {rank}" if len(losses) > 1 else ""
         return (
             f"Expected a finite gradient, got none in epoch {epoch + 1}, step {step + 1}, at a "
-            f"learning rate of {rate:.3g} and a loss of {loss.item():.3g}: {where}. Lower "
+            f"learning rate of {rate:.3g} and a loss of {losses[rank]:.3g}{on}: {where}. Lower "
             f"optimizer.lr, now {self.optimizer.lr:g}, or set train.clip=1."
         )
 
@@ -330,15 +339,18 @@ class Learner(pl.LightningModule):
         """
         self.validation_sums = self.sums()
         if isinstance(self.average, Tail) and self.average.begun:
-            refresh(self.final, next(iter(self.trainer.train_dataloader)))
+            batches = self.trainer.train_dataloader
+            assert batches is not None, "an epoch was trained on them"
+            refresh(self.final, next(iter(batches)))  # a chunk of the epoch: tiles of all kinds
         if self.trainer.world_size > 1:
             for buffer in (*self.network.buffers(), *self.final.buffers()):
                 torch.distributed.broadcast(buffer, 0)
+        self.rectifiers.begin(self.final)
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Count in float32, whatever the training's precision."""
-        with torch.autocast(self.device.type, enabled=False):
-            outputs = self.final(batch.pixels)
+        """Count in float32, whatever the training's precision; not compiled, as nobody hooks in."""
+        with torch.autocast(self.device.type, enabled=False), self.rectifiers.watching(self.final):
+            outputs = self.final.forward(batch.pixels)
         loss = self.loss_of(outputs, batch)
         self.validation_sums.add(loss, self.weight_of(batch), outputs, batch.labels)
 
@@ -352,6 +364,8 @@ class Learner(pl.LightningModule):
             )
         found = self.validation_sums.measures(self.trainer)
         values = {f"validation_{name}": value for name, value in found.items()}
+        tell = self.trainer.is_global_zero
+        values |= self.rectifiers.measures(partial(total_of, self.trainer), tell=tell)
         loss = self.validation_sums.mean(self.trainer)
         values |= {"train_loss": trained, "validation_loss": loss}
         values["learning_rate"] = self.optimizer.lr * self._rate(self.steps - 1)

@@ -196,6 +196,8 @@ class Lifeline:
                     return
                 self._end(message)
                 return
+        if self._ended.is_set():
+            return
         self.orphaned |= line.member.rank == 0
         self._end({"failed": f"{line.member} {self._fate(line.member)}"})
 

@@ -32,7 +32,7 @@ from pipeline.tasks.lifeline import Desk, Lifeline, Member, connect, words
 
 PARENT = "QUADBAND_PARENT"  # process that started this one
 LOOK = 0.2  # seconds between two looks at processes
-HEARSAY = 3.0  # seconds until what broke a collective is known
+BRIEF = 3.0  # seconds until what broke a collective is known, and until others ended for it
 
 
 def environment() -> ClusterEnvironment:
@@ -62,11 +62,12 @@ def check_started(where: ClusterEnvironment, trainer: pl.Trainer) -> None:
     Raises:
         ConfigError: Each would wait for others that don't come, or train by itself.
     """
-    if isinstance(where, LightningEnvironment) or where.world_size() == trainer.world_size:
+    asked = trainer.num_nodes * trainer.num_devices
+    if isinstance(where, LightningEnvironment) or where.world_size() == asked:
         return
     starter = "torchrun" if isinstance(where, TorchElasticEnvironment) else "SLURM"
     raise ConfigError(
-        f"Expected {trainer.world_size} processes, as trainer.devices and trainer.num_nodes "
+        f"Expected {asked} processes, as trainer.devices and trainer.num_nodes "
         f"({trainer.num_nodes}) have it, got {where.world_size()} from {starter}. Compose with "
         "trainer=ddp trainer.num_nodes=<machines> trainer.devices=<processes on each>."
     )
@@ -90,18 +91,21 @@ def together(trainer: pl.Trainer, stopper: Stopper, same: Mapping[str, str]) -> 
         return
     assert isinstance(trainer.strategy, DDPStrategy)
     children = _launch(trainer.strategy)
-    lifeline = None
+    lifeline, patience = None, 0.0
     try:
         lifeline = _meet(trainer, stopper, children)
+        stopper.heard = lifeline.tell  # even where a collective holds the main thread
+        patience = BRIEF  # one that stands in a collective with this process never ends by itself
         _agree(trainer, same)
         yield
         lifeline.done()
+        patience = GRACE
     except BaseException as error:
         _end(error, trainer, stopper, lifeline)
     finally:
         if lifeline:
             lifeline.close()
-        _wait_for(children, GRACE + HEARSAY if lifeline else 0)
+        _wait_for(children, patience)
 
 
 def _launch(strategy: DDPStrategy) -> dict[int, subprocess.Popen[bytes]]:
@@ -210,7 +214,7 @@ def _end(
     """Raise what this process ends with, after all others were told."""
     # A collective breaks on all ranks when one is gone; which it was, comes in a moment.
     hearsay = isinstance(error, Exception) and _is_of_a_collective(error)
-    reason = stopper.settle(HEARSAY if hearsay else 0)
+    reason = stopper.settle(BRIEF if hearsay else 0)
     reason = reason or error
     if lifeline:
         lifeline.tell(reason)

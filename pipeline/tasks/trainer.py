@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.console import say
 from pipeline.errors import ConfigError
+from pipeline.network import Network
 from pipeline.stopping import Stopper
 from pipeline.tasks.ranks import check_started, environment
+from pipeline.tasks.throughput import Bar
+from pipeline.wording import BATCH_NORMS
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -53,8 +56,16 @@ class BestCheckpoint(ModelCheckpoint):
         return {**super().state_dict(), "loss": self.loss, "accuracy": self.accuracy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        super().load_state_dict(state_dict)
+        """Go on from there, in the folder where this project lies: it may have moved meanwhile."""
+
+        def here(path: str) -> str:
+            return os.path.join(self.dirpath or "", os.path.basename(path)) if path else path
+
+        moved = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path")}
+        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(
+            {**state_dict, **moved, "dirpath": self.dirpath, "best_k_models": kept}
+        )
         self.loss, self.accuracy = state_dict["loss"], state_dict["accuracy"]
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
@@ -119,6 +130,7 @@ def make(
             strategy=where.strategy,
             plugins=[starter],
             detect_anomaly=where.detect_anomaly,
+            sync_batchnorm=gpu,  # of several GPUs; torch has none for CPUs
             precision={"32": "32-true", "bf16": "bf16-mixed"}[number],  # type: ignore[arg-type]
             max_epochs=1,  # set when the length of an epoch is known, which depends on devices
             logger=logger,
@@ -143,6 +155,41 @@ def make(
     return trainer
 
 
+def compile_network(network: nn.Module, engine: EngineSection, device: torch.device) -> None:
+    """Have a network compiled when it first runs, if asked to; its weights keep their names.
+
+    Raises:
+        ConfigError: There is no compiler here for this device.
+    """
+    if not engine.compile:
+        return
+    try:
+        torch.compile(torch.square)(torch.ones(2, device=device))
+    except Exception as error:  # torch raises many kinds; what it lacks is the cause of all
+        reason = next((line for line in str(error).splitlines() if line.strip()), "no reason told")
+        raise ConfigError(
+            f"engine.compile=true needs a compiler for this {device.type}, and torch found none "
+            f"that works: {reason.rstrip('.')}. Install g++, or leave engine.compile=false."
+        ) from error
+    network.compile()
+
+
+def own_statistics(network: Network, trainer: pl.Trainer) -> str | None:
+    """A sentence where batch norms see the tiles of their own process alone."""
+    learning = any(
+        isinstance(module, BATCH_NORMS) and name not in network.frozen
+        for name, module in network.named_modules()
+    )
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if not (learning and on_cpu and trainer.world_size > 1):
+        return None
+    return (
+        f"Batch norms of {trainer.world_size} processes take mean and deviation from their own "
+        "tiles each: torch has no SyncBatchNorm for CPUs. The network that is kept has those of "
+        "rank 0."
+    )
+
+
 def early_stopping(measure: str, patience: int | None) -> list[pl.Callback]:
     """Stops when a measure has not gained for ``patience`` epochs."""
     if patience is None:
@@ -165,9 +212,7 @@ def quiet() -> None:
 
 
 def _bar(wanted: bool) -> list[pl.Callback]:
-    from pytorch_lightning.callbacks import RichProgressBar
-
-    return [RichProgressBar(leave=False)] if wanted else []
+    return [Bar(leave=False)] if wanted else []
 
 
 def precision(wanted: str, *, gpu: bool) -> tuple[Literal["32", "bf16"], str]:

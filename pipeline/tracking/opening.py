@@ -68,7 +68,12 @@ def _unfinished(client: MlflowClient, uri: str, experiment: str, training: str) 
         return None
     info = found[0].info
     client.update_run(info.run_id, status="RUNNING")
-    return Run(client, uri=uri, id=info.run_id, name=info.run_name, opened=True)
+    last = {key: _last_step(client, info.run_id, key) for key in found[0].data.metrics}
+    return Run(client, uri=uri, id=info.run_id, name=info.run_name, opened=True, last=last)
+
+
+def _last_step(client: MlflowClient, run: str, key: str) -> int:
+    return max(point.step for point in client.get_metric_history(run, key))
 
 
 def find(

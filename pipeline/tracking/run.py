@@ -44,11 +44,13 @@ class Run:
         id: str = "",
         name: str = "",
         opened: bool = False,
+        last: Mapping[str, int] | None = None,
     ) -> None:
         self.id, self.name = id, name
         self.uri = uri  # of the store
         self._client = client
         self._opened = opened  # by this process, which therefore ends it
+        self._last = last or {}  # step of each curve that an earlier process came to
         self._pending: list[Value] = []
         self._warned = False
 
@@ -86,9 +88,16 @@ class Run:
         self._write(write)
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Record numbers; with steps (epochs, counted from 1), a curve."""
+        """Record numbers; with steps (epochs, counted from 1), a curve.
+
+        Training that goes on repeats the epochs after its checkpoint: what the run has is left out.
+        """
         now = int(time.time() * 1000)
-        self._pending += [Value(key, float(v), now, step or 0) for key, v in values.items()]
+        self._pending += [
+            Value(key, float(value), now, step or 0)
+            for key, value in values.items()
+            if step is None or step > self._last.get(key, -1)
+        ]
         self._flush()
 
     def artifact(self, path: Path | str, folder: str | None = None) -> None:
