@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy, log_softmax
 from pipeline import metrics
 from pipeline.data import Batch
 from pipeline.network import Network
-from pipeline.tasks.learner import Learner, Sums, total_of
+from pipeline.tasks.learner import Learner
+from pipeline.tasks.sums import Sums, total_of
 
 if TYPE_CHECKING:
     from pipeline.schema import FocalSection, LossSection
