@@ -108,7 +108,7 @@ class Streamed:
     def __init__(self, store: Store, split: str, device: torch.device) -> None:
         self.store, self.split, self.device = store, split, device
         self.tile_bytes = store.tile_bytes
-        labels = store.labels(split, narrowest(len(store.classes)))
+        labels = store.labels_as(split, narrowest(len(store.classes)))
         self.labels = torch.from_numpy(labels).to(device)
         self.type = torch.from_numpy(np.empty(0, store.dtype)).dtype
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="tiles")

@@ -105,8 +105,12 @@ class Store:
         start = sum(map(self.count, before))
         return range(start, start + self.count(split))
 
-    def labels(self, split: str, dtype: type[Label] = np.int64) -> NDArray[Label]:
-        """Labels (N,) of a split, read bit by bit: of many tiles they take more than the network."""
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """Labels (N,) of a split."""
+        return self.labels_as(split, np.int64)
+
+    def labels_as(self, split: str, dtype: type[Label]) -> NDArray[Label]:
+        """Labels (N,) of a split, read bit by bit: many take more room than a network."""
         labels = np.empty(sum(map(self.count, SPLITS)), dtype)
         start = 0
         with pq.ParquetFile(self.root / "index.parquet") as file:
