@@ -18,9 +18,9 @@ ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
     "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
     "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
-    "faults", "tables", "diagram", "source", "plain", "metrics", "reconstruction", "bundle",
-    "trained", "mapping", "distortions", "augment", "order", "feeding", "data", "optimization",
-    "tasks", "probes", "figures", "report",
+    "faults", "tables", "diagram", "source", "plain", "metrics", "places", "evidence",
+    "reconstruction", "bundle", "trained", "mapping", "distortions", "augment", "order", "feeding", "data",
+    "optimization", "tasks", "probes", "figures", "report",
     "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
