@@ -17,10 +17,11 @@ from tests.imports import imports_of, modules, stage_deps
 ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
     "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
-    "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
-    "faults", "tables", "diagram", "source", "plain", "metrics", "places", "evidence",
-    "reconstruction", "bundle", "trained", "mapping", "distortions", "augment", "order", "feeding", "data",
-    "optimization", "tasks", "probes", "figures", "report",
+    "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides",
+    "silence", "faults", "tables", "diagram", "source", "plain", "metrics", "places",
+    "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
+    "breakdown", "reconstruction", "bundle", "trained", "mapping", "distortions", "augment",
+    "order", "feeding", "data", "optimization", "tasks", "probes", "figures", "report",
     "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
