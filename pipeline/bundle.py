@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.ensemble import Ensemble, Member, heard, passes
+from pipeline.ensemble import Ensemble, Member, heard, member_of, passes
 from pipeline.errors import BundleError, PipelineError
 from pipeline.network import Network, build
 from pipeline.spec import offline
@@ -63,6 +63,14 @@ class Bundle:
         return self.network.task == "reconstruct"
 
     @property
+    def name(self) -> str:
+        """What a person calls it."""
+        if not self.members:
+            return str(self.params.get("model", {}).get("name", "network"))
+        models = dict.fromkeys(member.model for member in self.members)
+        return f"{len(self.members)} x {', '.join(models)}"
+
+    @property
     def layers(self) -> dict[str, dict[str, Any]]:
         """The mapping of layers; of an ensemble, one a member."""
         return self.network.spec
@@ -71,6 +79,13 @@ class Bundle:
     def members(self) -> tuple[Member, ...]:
         """What is known of the members of an ensemble; none of a single network."""
         return self.network.facts if isinstance(self.network, Ensemble) else ()
+
+    def member(self, index: int) -> Bundle:
+        """The same with a member of the ensemble as a network by itself.
+
+        The temperature was fitted to the vote, and is none of a member's.
+        """
+        return replace(self, network=member_of(self.network, index), temperature=1.0)
 
     def heard(self, vote: Vote, views: Views) -> Bundle:
         """The same, answering by another vote, and to a tile that is laid in several ways.

@@ -19,7 +19,7 @@ from pipeline.console import say
 from pipeline.errors import TrainingError
 from pipeline.feeding import Mode, Resident, Streamed, Tiles, choose, room
 from pipeline.mixing import Mixture, mix, mixes, plan
-from pipeline.order import Order, Rows, shares, steps
+from pipeline.order import Order, Rows, bootstrap, shares, steps
 
 if TYPE_CHECKING:
     from pipeline.schema import AugmentSection, DataSection, TrainSection
@@ -237,6 +237,8 @@ class TileData(pl.LightningDataModule):
 
     def _counts(self, epoch: int) -> Rows | None:
         """How often each training tile comes in an epoch; None for once."""
+        if self.options.bootstrap:
+            return bootstrap(len(self.splits["train"]), self.options.seed)
         if self.factors is None:
             return None
         labels = self.splits["train"].labels.cpu().numpy()

@@ -60,7 +60,7 @@ def most_disagreement(accuracies: Floats) -> float:
 
 
 def brier(probabilities: NDArray[np.floating], actual: NDArray[np.integer]) -> float:
-    """Mean squared distance of probabilities (N, K) from the truth, over all classes (Brier 1950)."""
+    """Mean squared distance of probabilities (N, K) from the truth, over classes (Brier 1950)."""
     wanted = np.eye(probabilities.shape[1])[actual]
     return float(np.square(probabilities.astype(np.float64) - wanted).sum(axis=1).mean())
 

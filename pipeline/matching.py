@@ -1,4 +1,4 @@
-"""A network on tiles of any store: bands and classes are found by name, or one sentence says why not.
+"""A network on tiles of any store: bands and classes are found by name, or a sentence says why not.
 
 A store may have more bands than the network looks at, in another order, and classes in another
 order, fewer or more. Tiles of a class that the network does not know are left out, and counted.

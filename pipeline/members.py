@@ -6,7 +6,6 @@ import gc
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +30,9 @@ def plans(plan: Plan) -> list[Plan]:
     Of a single network there is the plan itself; member 0 is that network.
     """
     train = plan.train
-    named = [train.member_networks[name] for name in train.member_models]
-    models = islice(cycle(named or [plan.model]), train.count)
     return [
         replace(plan, model=model, train=train.model_copy(update={"seed": seed_of(train.seed, i)}))
-        for i, model in enumerate(models)
+        for i, model in enumerate(train.models(plan.model))
     ]
 
 
@@ -119,15 +116,17 @@ def one_by_one(
         stopper: Ends this process.
     """
     with ExitStack() as stack:
-        fitting, ready = begin(waiting[0]), waiting[0]
+        ready = waiting[0]
+        with marked(f"{name_of(ready, each[ready])}: "):
+            fitting = begin(ready)
         same = {"parameters and tiles": folder.name, "precision": str(fitting.trainer.precision)}
         stack.enter_context(together(fitting.trainer, stopper, same))
         # Where ranks share no folder, rank zero knows which are trained already.
         for member in fitting.trainer.strategy.broadcast(list(waiting)):
-            if member != ready:
-                fitting, ready = begin(member), member
-            _free()
             with marked(f"{name_of(member, each[member])}: "):
+                if member != ready:
+                    fitting, ready = begin(member), member
+                _free()
                 kept = fitting.run()
                 if kept is not None:
                     keep(kept, member_folder(folder, member), each[member], data_digest)

@@ -82,6 +82,17 @@ class Order:
         return np.concatenate([np.empty(0, np.int64), *(group.rows for group in self.groups())])
 
 
+def bootstrap(tiles: int, seed: int) -> Rows:
+    """How often each of so many tiles (N,) comes in a sample of N, drawn with replacement.
+
+    A function of the seed alone: a member of an ensemble sees the same sample in every epoch
+    (Breiman 1996, "Bagging predictors"), with 63 % of the tiles in it, some of them several times.
+    """
+    # Apart from the numbers that shuffle, which come from (seed, epoch).
+    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    return np.bincount(random.integers(tiles, size=tiles), minlength=tiles)
+
+
 def borders(tiles: int, batch_size: int, ranks: int) -> list[int]:
     """Where global batches begin and end in the order of an epoch.
 

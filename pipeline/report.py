@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import assessment, breakdown, metrics, results
+from pipeline import assessment, breakdown, comparison, metrics, results
+from pipeline.ensemble import Member
 from pipeline.metrics import Counts
 from pipeline.types import Classes
 
@@ -56,6 +57,8 @@ class Subject:
     tile_size: int
     parameters: int
     reconstructs: bool = False  # draws its tile again, and tells no classes
+    members: Sequence[Member] = ()  # of an ensemble
+    inside: int | None = None  # which of them the pictures are of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,9 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
     measures = _json(reports / "metrics.json")
     if measures and ("per_band" in measures) != subject.reconstructs:
         measures = None  # of a network with another task
+    voted = (measures or {}).get("ensemble")
+    if len((voted or {}).get("members", ())) != len(subject.members):
+        voted = None  # of another ensemble
     tells = not subject.reconstructs
     page.write_text(
         render(
@@ -83,6 +89,12 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
             inside=inside,
             measures=measures,
             scores=_scores(reports, measures) if measures and tells else None,
+            ensemble=voted
+            and {
+                **voted,
+                "rows": comparison.rows(voted),
+                "told": comparison.sentences(voted),
+            },
             matrix=_matrix(reports / "confusion.csv", subject.classes) if tells else None,
             network=_json(reports / "network" / "network.json"),
             diagram=_inline(reports / "network" / "network.svg"),

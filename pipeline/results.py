@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import comparison
 from pipeline.breakdown import Row
 from pipeline.evidence import Evidence
+from pipeline.evidence import write as write_evidence
 from pipeline.metrics import DIGITS, Counts
 from pipeline.types import Classes
 
@@ -25,6 +27,15 @@ GROUPS = "groups.csv"
 FIGURES = "figures"
 FILES = (METRICS, CONFUSION, PREDICTIONS, PROBABILITIES, GROUPS)
 TABLES = ("per_class", "per_band")  # of metrics.json: name -> measure -> value
+
+
+def write(summary: dict[str, Any], evidence: Evidence, rows: Sequence[Row], folder: Path) -> None:
+    """Write everything that is not a figure."""
+    write_metrics(summary, folder / METRICS)
+    write_confusion(evidence.counts, evidence.classes, folder / CONFUSION)
+    write_predictions(evidence, folder / PREDICTIONS)
+    write_groups(rows, folder / GROUPS)
+    write_evidence(evidence, folder / PROBABILITIES)
 
 
 def write_metrics(summary: dict[str, Any], path: Path) -> None:
@@ -94,6 +105,8 @@ def flat(summary: dict[str, Any], split: str) -> dict[str, float]:
                 safe = re.sub(r"[^\w./ -]", "_", name)  # what MLflow takes in a name
                 own = {m: v for m, v in row.items() if not isinstance(v, list)}
                 values |= {f"{split}_{measure}/{safe}": v for measure, v in own.items()}
+        elif key == "ensemble":
+            values |= comparison.flat(value, split)
         elif key == "before_scaling":
             values |= {f"{split}_{measure}_{key}": v for measure, v in value.items()}
         elif isinstance(value, list):

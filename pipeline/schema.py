@@ -282,6 +282,11 @@ class TrainSection(Section):
         """Networks to train."""
         return max(self.members, len(self.member_models))
 
+    def models(self, model: ModelSection) -> list[ModelSection]:
+        """The model of each network: those that are named, in turn, or else the one given."""
+        named = [self.member_networks[name] for name in self.member_models] or [model]
+        return [named[i % len(named)] for i in range(self.count)]
+
     @field_validator("init_from")
     @classmethod
     def _is_kept(cls, init_from: str | None) -> str | None:
@@ -439,6 +444,11 @@ class Params(Section):
             raise ValueError(
                 f"expected train.members above 1 with train.{key}, which is for networks that "
                 "vote, got 1"
+            )
+        if train.bootstrap and train.sampling != "natural":
+            raise ValueError(
+                "expected train.sampling=natural with train.bootstrap, which draws tiles by "
+                f"itself, got train.sampling={train.sampling}"
             )
         if set(train.member_networks) != set(train.member_models):
             raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from pipeline.reconstruction import Errors
 from pipeline.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.schema import EngineSection
+    from pipeline.schema import EngineSection, EvaluateSection
 
 TILES, MODELS = Path("data/tiles"), Path("models")
 
@@ -31,6 +31,14 @@ class Trained:
     store: Store
     bundle: Bundle
     match: Match | None = None  # None: the store has just the bands and classes of the network
+
+    def heard(self, evaluate: EvaluateSection) -> Trained:
+        """The same, answering as the votes and the views of a section have it."""
+        return replace(self, bundle=self.bundle.heard(evaluate.vote, evaluate.tta))
+
+    def member(self, index: int) -> Trained:
+        """The same with one member of the ensemble."""
+        return replace(self, bundle=self.bundle.member(index))
 
     @classmethod
     def open(cls, engine: EngineSection, tiles: Path = TILES, models: Path = MODELS) -> Trained:
@@ -112,6 +120,14 @@ class Trained:
         """Labels (N,) of a split as the network numbers its classes; UNKNOWN for another class."""
         labels = self.store.labels(split)
         return labels if self.match is None else self.match.labels[labels]
+
+    def opinions(self, split: str, batch_size: int) -> list[NDArray[np.float32]]:
+        """Probabilities (N, K) of each member of an ensemble; none of a single network.
+
+        Errors as those of ``probabilities``.
+        """
+        members = range(len(self.bundle.members))
+        return [self.member(i).probabilities(split, batch_size) for i in members]
 
     def errors(self, split: str, batch_size: int) -> Errors:
         """Errors of the reconstructions of a split's tiles, in its order.

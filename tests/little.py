@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline import bundle
 from pipeline.bundle import Bundle
 from pipeline.network import Task, build
-from pipeline.schema import EngineSection, TrackingSection
+from pipeline.schema import EngineSection, EvaluateSection, TrackingSection
 from pipeline.store import Store, StoreWriter
 from pipeline.types import Bands, Classes
 
@@ -25,6 +25,7 @@ CLASSES = Classes(("building", "trees", "water"))
 SIZE = 12
 ENGINE = EngineSection(precision="32", threads=1, workers=None)
 UNTRACKED = TrackingSection(enabled=False, experiment="test", uri=None)
+HEARD = EvaluateSection(split="test", batch_size=8)
 LAYERS: dict[str, dict[str, Any]] = {
     "normalize": {"_target_": "pipeline.layers.Normalize"},
     "conv1": {"_target_": "torch.nn.Conv2d", "out_channels": 5, "kernel_size": 3},
@@ -79,6 +80,25 @@ def store(
             rows += [_row(split, i, int(label)) for i, label in enumerate(kept)]
         flat = train.reshape(-1, len(BANDS)).astype(np.float64)
         writer.finish(pa.Table.from_pylist(rows), flat.mean(axis=0), flat.std(axis=0), 1.0)
+    return Store.open(root)
+
+
+def rearranged(old: Store, root: Path, bands: Bands, classes: Classes) -> Store:
+    """The same test tiles with other bands, and classes that are numbered in another way.
+
+    Tiles of classes that the old store lacks are added after them, as many as there are of all.
+    """
+    pixels, names = old.pixels("test"), old.names("test")
+    known = [old.bands.names.index(name) if name in old.bands.names else 0 for name in bands]
+    new = [name for name in classes if name not in old.classes.names]
+    labels = [classes.index(name) for name in (*names, *(new * len(names)))]
+    again = np.concatenate([pixels[..., known]] * (1 + len(new)))
+    with StoreWriter(root, bands, classes, SIZE, np.dtype(np.uint8)) as writer:
+        for split in ("train", "validation", "test"):
+            writer.append(split, again[: len(labels) if split == "test" else 0])
+        rows = [_row("test", i, label) for i, label in enumerate(labels)]
+        zeros = np.zeros(len(bands))
+        writer.finish(pa.Table.from_pylist(rows), zeros, zeros + 1, 1.0)
     return Store.open(root)
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pipeline.assessment import before_scaling
 from pipeline.breakdown import Row
 from pipeline.calibration import Reliability
-from pipeline.figures import measures, scores
+from pipeline.figures import ensembles, measures, scores
 from pipeline.measuring import Measurement
 from pipeline.rejection import Coverage
 
@@ -44,5 +44,9 @@ def figures_of(
     threshold = (summary.get("reject") or {}).get("threshold")
     curve = Coverage.of(evidence.confidence, evidence.hits)
     yield "coverage", scores.coverage(curve, f"Accuracy over coverage, {tiles}", threshold)
+    if "ensemble" in summary:
+        found = summary["ensemble"]
+        title = f"{len(found['members'])} members and their votes, {tiles}"
+        yield "ensemble", ensembles.ensemble(found, summary["n"], found["vote"], title)
     if rows:
         yield "groups", scores.groups(rows, summary["accuracy"], f"By scene or place, {tiles}")

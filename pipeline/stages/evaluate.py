@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import assessment, breakdown, console, evidence, metrics, reconstruction, results
+from pipeline import (
+    assessment,
+    breakdown,
+    calibration,
+    comparison,
+    console,
+    evidence,
+    reconstruction,
+    results,
+    telling,
+)
 from pipeline.breakdown import Row
 from pipeline.evidence import Evidence
 from pipeline.matching import UNKNOWN
 from pipeline.measuring import Measurement
-from pipeline.metrics import Counts
 from pipeline.places import Places
 from pipeline.trained import MODELS, TILES, Trained
-from pipeline.types import Classes
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pipeline.schema import EngineSection, EvaluateSection, TrackingSection
     from pipeline.store import Store
 
@@ -48,6 +54,7 @@ def run(
         trained = Trained.open(engine)
     else:
         trained = Trained.matched(engine, Path(store or TILES), Path(bundle or MODELS))
+    trained = trained.heard(evaluate)
     reports = Path(out) if out else REPORTS if own else _elsewhere(trained)
     shutil.rmtree(reports / results.FIGURES, ignore_errors=True)  # of a network of another task
     task = reconstruct if trained.bundle.reconstructs else classify
@@ -65,27 +72,41 @@ def _elsewhere(trained: Trained) -> Path:
 def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict[str, Any]:
     """Measures, confusion matrix, every tile's prediction, and accuracy by scene or place."""
     split = evaluate.split
-    found = gather(trained, split, evaluate)
+    members = trained.opinions(split, evaluate.batch_size)
+    votes = comparison.votes(members, trained.bundle.members) if members else {}
+    probabilities: NDArray[Any]
+    if members:
+        probabilities = calibration.tempered(votes[evaluate.vote], trained.bundle.temperature)
+    else:
+        probabilities = trained.probabilities(split, evaluate.batch_size)
+    found = gather(trained, probabilities, split, evaluate.places)
     measured = Measurement.of(found)
     summary = assess(measured, trained, evaluate)
+    if members:
+        actual = trained.labels(split)
+        known = actual != UNKNOWN
+        heard = {name: shares[known] for name, shares in votes.items()}
+        opinions = [shares[known] for shares in members]
+        told = comparison.compare(trained.bundle.members, opinions, heard, actual[known])
+        summary["ensemble"] = {"vote": evaluate.vote, "tta": evaluate.tta, **told}
     rows = _rows(measured, trained.store, split)
-    results.write_metrics(summary, reports / results.METRICS)
-    results.write_confusion(measured.counts, found.classes, reports / results.CONFUSION)
-    results.write_predictions(found, reports / results.PREDICTIONS)
-    results.write_groups(rows, reports / results.GROUPS)
-    evidence.write(found, reports / results.PROBABILITIES)
+    results.write(summary, found, rows, reports)
     draw(measured, summary, rows, split, reports / results.FIGURES)
-    report(summary, measured.counts, found.classes, rows)
+    telling.classified(summary, measured.counts, found.classes, rows)
+    if members:
+        telling.voted(summary["ensemble"])
     return summary
 
 
-def gather(trained: Trained, split: str, evaluate: EvaluateSection) -> Evidence:
+def gather(trained: Trained, probabilities: NDArray[Any], split: str, places: str) -> Evidence:
     """What the network says of a split's tiles, in its order; those of unknown classes left out."""
-    probabilities = trained.probabilities(split, evaluate.batch_size)
     store, actual = trained.store, trained.labels(split)
-    places = Places.of(store.index, store.split_range(split), evaluate.places)
     every = Evidence(
-        tuple(_ids(store, split)), actual, probabilities, places, trained.bundle.classes
+        tuple(_ids(store, split)),
+        actual,
+        probabilities.astype(np.float32, copy=False),
+        Places.of(store.index, store.split_range(split), places),
+        trained.bundle.classes,
     )
     return every if (known := actual != UNKNOWN).all() else every.part(known)
 
@@ -96,7 +117,8 @@ def assess(measured: Measurement, trained: Trained, evaluate: EvaluateSection) -
     per_class = summary.pop("per_class")
     summary |= assessment.calibrated(measured.evidence, trained.bundle.temperature)
     if evaluate.wanted_accuracy is not None:
-        validation = gather(trained, "validation", evaluate)
+        shares = trained.probabilities("validation", evaluate.batch_size)
+        validation = gather(trained, shares, "validation", evaluate.places)
         wanted, here = evaluate.wanted_accuracy, measured.evidence
         summary["reject"] = assessment.rejecting(wanted, evaluate.split, here, validation)
     if evaluate.areas is not None:
@@ -128,7 +150,7 @@ def reconstruct(trained: Trained, evaluate: EvaluateSection, reports: Path) -> d
     results.write_groups([], reports / results.GROUPS)
     evidence.write(Evidence.none(), reports / results.PROBABILITIES)
     draw_reconstructions(trained, split, of_tiles, reports / results.FIGURES)
-    report_reconstruction(summary)
+    telling.reconstructed(summary)
     return summary
 
 
@@ -141,7 +163,7 @@ def _ids(store: Store, split: str) -> list[str]:
 def draw(
     measured: Measurement, summary: dict[str, Any], rows: list[Row], split: str, folder: Path
 ) -> None:
-    """Write the confusion matrix, the bars of each class, and what the probabilities are worth."""
+    """Write all figures."""
     from pipeline.figures import canvas
     from pipeline.figures.evaluation import figures_of
 
@@ -168,70 +190,6 @@ def draw_reconstructions(
     canvas.save(figure, folder / "reconstructions.png")
     title = f"Errors of {len(errors):,} {split} tiles"
     canvas.save(reconstructions.histogram(errors, title), folder / "errors.png")
-
-
-def report_reconstruction(summary: dict[str, Any]) -> None:
-    """Print the measures, band by band."""
-    from rich.table import Table
-
-    out = Table("band")
-    keys = ("mse", "rmse", "r2", "psnr")
-    for key in keys:
-        out.add_column(key, justify="right")
-    for name, values in summary["per_band"].items():
-        out.add_row(name, *(_shown(values[key]) for key in keys))
-    console.table(out)
-    console.say(
-        f"Mean squared error {_shown(summary['mse'])} of normalized pixels on {summary['n']:,} "
-        f"tiles, share of variance drawn again {_shown(summary['r2'])}, peak signal-to-noise ratio "
-        f"{_shown(summary['psnr'])} dB."
-    )
-
-
-def report(summary: dict[str, Any], counts: Counts, classes: Classes, rows: list[Row]) -> None:
-    """Print the measures, the classes, the weakest of them and the worst place."""
-    console.table(table(summary))
-    low, high = summary["accuracy_ci95"]
-    over = summary["interval"]
-    console.say(
-        f"Accuracy {summary['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}, over "
-        f"{over['places']:,} {over['over']}) on {summary['n']:,} tiles, balanced "
-        f"{summary['balanced_accuracy']:.4f}, macro F1 {summary['macro_f1']:.4f}, "
-        f"kappa {_shown(summary['kappa'])}."
-    )
-    console.say(
-        f"Calibration error {summary['ece']:.4f}; without the temperature of "
-        f"{summary['temperature']:g}, {summary['before_scaling']['ece']:.4f}."
-    )
-    if left_out := summary.get("left_out"):
-        told = ", ".join(f"{tiles:,} of {name}" for name, tiles in left_out.items())
-        console.warn(f"The network does not know all classes; tiles left out: {told}.")
-    if empty := [
-        name for name, tiles in zip(classes, counts.sum(axis=1), strict=True) if not tiles
-    ]:
-        console.say(f"No tiles of {', '.join(empty)}: left out of the means.")
-    console.say(metrics.weakest(counts, classes).sentence())
-    if rows:
-        console.say(breakdown.worst(rows))
-    if reject := summary.get("reject"):
-        console.say(assessment.told(reject))
-
-
-def _shown(value: float | None) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.4f}"
-
-
-def table(summary: dict[str, Any]) -> Table:
-    """The classes as a table for the terminal."""
-    from rich.table import Table
-
-    out = Table("class")
-    for heading in ("recall", "precision", "F1", "tiles"):
-        out.add_column(heading, justify="right")
-    for name, values in summary["per_class"].items():
-        shares = (_shown(values[key]) for key in ("recall", "precision", "f1"))
-        out.add_row(name, *shares, f"{values['support']:,}")
-    return out
 
 
 def record(
