@@ -63,7 +63,7 @@ class Counts(Sums):
     def measures(self, trainer: pl.Trainer) -> dict[str, float]:
         """Those of ``MEASURES``."""
         counts = self.confusion(trainer)
-        return {name: measure(counts) for name, measure in MEASURES.items()}
+        return {name: float(measure(counts)) for name, measure in MEASURES.items()}
 
 
 class Classifier(Learner):
