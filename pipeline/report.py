@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import assessment, breakdown, comparison, metrics, results
+from pipeline import assessment, ballots, breakdown, metrics, results
 from pipeline.ensemble import Member
 from pipeline.metrics import Counts
 from pipeline.types import Classes
@@ -92,8 +92,8 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
             ensemble=voted
             and {
                 **voted,
-                "rows": comparison.rows(voted),
-                "told": comparison.sentences(voted),
+                "rows": ballots.rows(voted),
+                "told": ballots.sentences(voted),
             },
             matrix=_matrix(reports / "confusion.csv", subject.classes) if tells else None,
             network=_json(reports / "network" / "network.json"),

@@ -21,7 +21,7 @@ ORDER = [
     "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
     "places", "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
     "breakdown", "assessment", "matching",
-    "diversity", "comparison", "results", "telling",
+    "diversity", "ballots", "results", "telling",
     "reconstruction", "bundle", "trained", "mapping", "distortions",
     "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "tasks", "probes",
     "figures", "report", "tracking", "donor", "members", "side_by_side", "config_messages",

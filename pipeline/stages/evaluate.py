@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from pipeline import (
     assessment,
+    ballots,
     breakdown,
     calibration,
-    comparison,
     console,
     evidence,
     reconstruction,
@@ -73,7 +73,7 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
     """Measures, confusion matrix, every tile's prediction, and accuracy by scene or place."""
     split = evaluate.split
     members = trained.opinions(split, evaluate.batch_size)
-    votes = comparison.votes(members, trained.bundle.members) if members else {}
+    votes = ballots.votes(members, trained.bundle.members) if members else {}
     probabilities: NDArray[Any]
     if members:
         probabilities = calibration.tempered(votes[evaluate.vote], trained.bundle.temperature)
@@ -87,7 +87,7 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
         known = actual != UNKNOWN
         heard = {name: shares[known] for name, shares in votes.items()}
         opinions = [shares[known] for shares in members]
-        told = comparison.compare(trained.bundle.members, opinions, heard, actual[known])
+        told = ballots.compare(trained.bundle.members, opinions, heard, actual[known])
         summary["ensemble"] = {"vote": evaluate.vote, "tta": evaluate.tta, **told}
     rows = _rows(measured, trained.store, split)
     results.write(summary, found, rows, reports)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline import comparison
+from pipeline import ballots
 from pipeline.ensemble import Member
 
 FACTS = (Member("lenet", 0, 0.5), Member("vgg", 7, 1.0))
@@ -15,8 +15,8 @@ MEMBERS = [
 
 
 def found() -> dict[str, object]:
-    votes = comparison.votes(MEMBERS, FACTS)
-    return {"vote": "soft", "tta": "none"} | comparison.compare(FACTS, MEMBERS, votes, ACTUAL)
+    votes = ballots.votes(MEMBERS, FACTS)
+    return {"vote": "soft", "tta": "none"} | ballots.compare(FACTS, MEMBERS, votes, ACTUAL)
 
 
 def test_the_figures_of_two_members() -> None:
@@ -41,20 +41,20 @@ def test_the_figures_of_two_members() -> None:
 
 
 def test_a_weighted_vote_listens_to_the_better_member() -> None:
-    weighted = comparison.votes(MEMBERS, FACTS)["weighted"]
+    weighted = ballots.votes(MEMBERS, FACTS)["weighted"]
     np.testing.assert_allclose(weighted, (MEMBERS[0] + 2 * MEMBERS[1]) / 3, rtol=1e-5)
 
 
 def test_rows_sentences_and_names() -> None:
     given = found()
-    rows = comparison.rows(given)
+    rows = ballots.rows(given)
     assert list(rows) == [
         "0: lenet", "1: vgg", "mean of members", "soft vote (counts)", "hard vote", "weighted vote",
     ]  # fmt: skip
-    told = " ".join(comparison.sentences(given))
+    told = " ".join(ballots.sentences(given))
     assert "one is right and one wrong on 25.0% of tiles in the mean, with a Q of 1.00" in told
     assert "right on 62.5% of tiles can disagree on 75.0% at most" in told
-    flat = comparison.flat(given, "test")
+    flat = ballots.flat(given, "test")
     assert flat["test_accuracy/member1"] == 0.75
     assert flat["test_accuracy/soft"] == 0.75
     assert flat["test_accuracy/mean"] == 0.625
@@ -63,8 +63,8 @@ def test_rows_sentences_and_names() -> None:
 
 def test_members_that_are_always_right_have_no_q() -> None:
     sure = [np.eye(2, dtype=np.float32)[ACTUAL]] * 2
-    given = comparison.compare(FACTS, sure, comparison.votes(sure, FACTS), ACTUAL)
+    given = ballots.compare(FACTS, sure, ballots.votes(sure, FACTS), ACTUAL)
     assert given["diversity"]["q"] is None
     assert given["diversity"]["pairs"]["0-1"]["q"] is None
     assert given["diversity"]["most_disagreement"] == 0.0
-    assert "without a Q" in comparison.sentences(given)[0]
+    assert "without a Q" in ballots.sentences(given)[0]
