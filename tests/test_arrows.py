@@ -18,7 +18,7 @@ ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
     "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
     "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
-    "faults", "tables", "diagram", "source", "plain", "metrics", "reconstruction", "bundle",
+    "faults", "tables", "diagram", "source", "plain", "metrics", "paired", "reconstruction", "bundle",
     "trained", "mapping", "distortions", "augment", "order", "feeding", "data", "optimization",
     "tasks", "probes", "figures", "report",
     "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
