@@ -24,6 +24,7 @@ STAGES = {
     "ingest": "cut the source into the tile store data/tiles/",
     "analyze": "what the network does to a tile: reports/network/",
     "train": "train the network: models/",
+    "baseline": "what plain statistics tell, for comparison: reports/baseline.json",
     "evaluate": "measure it on the test tiles: reports/metrics.json",
     "visualize": "look inside it: reports/visualize/, reports/index.html",
     "predict": "map scenes with it: predictions/",

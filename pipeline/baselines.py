@@ -8,7 +8,7 @@ a pixel lies.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 STEPS = 2000  # of logistic regression, at most
-CHUNK = 2**24  # pixels at once
 # Method -> what it is called in a table.
 NAMES = {
     "majority": "commonest class",
@@ -43,16 +42,13 @@ def feature_names(bands: Bands) -> list[str]:
 def features(pixels: Pixels) -> Features:
     """Statistics (N, 7 C) of tiles (N, H, W, C): band by band mean, deviation and quantiles."""
     count, height, width, bands = pixels.shape
+    flat = np.moveaxis(pixels.reshape(count, height * width, bands), 1, 2)
+    flat = np.sort(flat, axis=2, kind="stable")  # of bytes, a radix sort
     out = np.empty((count, bands, 2 + len(QUANTILES)), np.float32)
-    step = max(1, CHUNK // (height * width * bands))
-    for start in range(0, count, step):
-        part = pixels[start : start + step].reshape(-1, height * width, bands)
-        flat = np.sort(np.moveaxis(part, 1, 2), axis=2, kind="stable")  # bytes: a radix sort
-        here = out[start : start + step]
-        here[..., 0] = flat.mean(axis=2, dtype=np.float64)
-        here[..., 1] = flat.std(axis=2, dtype=np.float64)
-        for place, share in enumerate(QUANTILES):
-            here[..., 2 + place] = _of_sorted(flat, share)
+    out[..., 0] = flat.mean(axis=2, dtype=np.float64)
+    out[..., 1] = flat.std(axis=2, dtype=np.float64)
+    for place, share in enumerate(QUANTILES):
+        out[..., 2 + place] = _of_sorted(flat, share)
     return out.reshape(count, -1)
 
 
@@ -119,8 +115,3 @@ def _random_forest(trees: int, seed: int, threads: int | None) -> BaseEstimator:
     from sklearn.ensemble import RandomForestClassifier
 
     return RandomForestClassifier(trees, random_state=seed, n_jobs=threads or -1)
-
-
-def sentence(methods: Sequence[str]) -> str:
-    """Which methods there are."""
-    return ", ".join(NAMES[method] for method in methods)

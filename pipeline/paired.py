@@ -107,7 +107,7 @@ def compare(
         accuracy=accuracy,
         macro_f1=macro_f1,
         mcnemar=mcnemar,
-        p=mcnemar.mid if alone else flip_p(np.bincount(own, won), seed),
+        p=mcnemar.mid if alone else flip_p(np.bincount(own, won).astype(np.float64), seed),
     )
 
 
@@ -147,11 +147,15 @@ def _signs(units: int, seed: int) -> Iterator[Floats]:
     """Patterns (P, U) of plus and minus one: all of them, or as many as are drawn."""
     if units <= ALL_FLIPS:
         codes = np.arange(2**units)
-        yield 1.0 - 2 * ((codes[:, None] >> np.arange(units)) & 1)
+        yield _plus_or_minus((codes[:, None] >> np.arange(units)) & 1)
         return
     random = np.random.default_rng(seed)
     for count in _chunks(FLIPS, units):
-        yield 1.0 - 2 * random.integers(0, 2, (count, units), dtype=np.int8)
+        yield _plus_or_minus(random.integers(0, 2, (count, units), dtype=np.int8))
+
+
+def _plus_or_minus(bits: NDArray[Any]) -> Floats:
+    return 1.0 - 2.0 * bits.astype(np.float64)
 
 
 def _chunks(total: int, width: int) -> Iterator[int]:

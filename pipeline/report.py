@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import metrics
+from pipeline import beside, metrics
 from pipeline.metrics import Counts
 from pipeline.types import Classes
 
@@ -82,6 +82,7 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
             subject=subject,
             inside=inside,
             measures=measures,
+            baselines=beside.rows(reports) if measures and tells else [],
             matrix=_matrix(reports / "confusion.csv", subject.classes) if tells else None,
             network=_json(reports / "network" / "network.json"),
             diagram=_inline(reports / "network" / "network.svg"),
@@ -92,8 +93,8 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
     return page
 
 
-def render(**content: Any) -> str:
-    """Fill in the template."""
+def render(template: str = "index.html.j2", **content: Any) -> str:
+    """Fill in a template."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -103,7 +104,7 @@ def render(**content: Any) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    return environment.get_template("index.html.j2").render(**content)
+    return environment.get_template(template).render(**content)
 
 
 def _json(path: Path) -> Any:

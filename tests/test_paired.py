@@ -16,10 +16,11 @@ from pipeline import paired
 from pipeline.errors import ClassError
 from pipeline.paired import Difference, Paired
 
+Labels = NDArray[np.int64]
 COUNTS = st.integers(0, 60)
 
 
-def _labels(seed: int, tiles: int = 120, classes: int = 4) -> tuple[NDArray[np.int64], ...]:
+def _labels(seed: int, tiles: int = 120, classes: int = 4) -> tuple[Labels, Labels, Labels]:
     random = np.random.default_rng(seed)
     actual = random.integers(0, classes, tiles)
     wrong = random.integers(0, classes, (2, tiles))
@@ -147,7 +148,7 @@ def test_two_that_are_alike_seldom_differ(units: int | None) -> None:
         hard = np.repeat(random.random(units or 240), 240 // (units or 240))
         answers = (random.random((2, 240)) < 0.4 * hard).astype(np.int64)
         codes = None if units is None else np.arange(240) // (240 // units)
-        pair = paired.compare(actual, *answers, codes, resamples=200)
+        pair = paired.compare(actual, answers[0], answers[1], codes, resamples=200)
         found += paired.differs(pair, pair.p)
     assert found / 300 <= 0.075
 
@@ -168,11 +169,13 @@ def _pair(difference: Difference, p: float) -> Paired:
     [
         (
             Difference(0.069, 0.051, 0.087), 0.0001,
-            "vgg is better than mlp by 6.9 points of accuracy, 95 % interval 5.1 to 8.7, p < 0.001.",
+            "vgg is better than mlp by 6.9 points of accuracy, "
+            "95 % interval 5.1 to 8.7, p < 0.001.",
         ),
         (
             Difference(-0.069, -0.087, -0.051), 0.03,
-            "mlp is better than vgg by 6.9 points of accuracy, 95 % interval 5.1 to 8.7, p = 0.030.",
+            "mlp is better than vgg by 6.9 points of accuracy, "
+            "95 % interval 5.1 to 8.7, p = 0.030.",
         ),
         (
             Difference(0.01, -0.004, 0.02), 0.2,

@@ -6,12 +6,15 @@ import json
 import logging
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pipeline import beside
 from pipeline import bundle as bundles
+from pipeline.beside import Row
 from pipeline.bundle import Bundle
 from pipeline.console import say
 from pipeline.network import Network
@@ -37,7 +40,9 @@ def run(export: ExportSection) -> None:
     if export.onnx:
         to_onnx(bundle.network, EXPORT / ONNX)
     measures = json.loads(METRICS.read_text(encoding="utf-8")) if METRICS.is_file() else None
-    (EXPORT / CARD).write_text(card(bundle, measures, onnx=export.onnx), encoding="utf-8")
+    others = beside.rows(METRICS.parent) if measures else []
+    text = card(bundle, measures, others, onnx=export.onnx)
+    (EXPORT / CARD).write_text(text, encoding="utf-8")
     written = ", ".join(sorted(path.name for path in EXPORT.iterdir()))
     say(f"Wrote {EXPORT}: {written}.")
 
@@ -89,7 +94,13 @@ def _forget_where(path: Path) -> None:
     onnx.save(model, path)
 
 
-def card(bundle: Bundle, measures: dict[str, Any] | None, *, onnx: bool) -> str:
+def card(
+    bundle: Bundle,
+    measures: dict[str, Any] | None,
+    others: Sequence[Row] = (),
+    *,
+    onnx: bool,
+) -> str:
     """The model card, in Markdown."""
     size = bundle.tile_size
     shape = f"({len(bundle.bands)}, {size}, {size})"
@@ -108,6 +119,7 @@ def card(bundle: Bundle, measures: dict[str, Any] | None, *, onnx: bool) -> str:
         f"- Written with {', '.join(f'{k} {v}' for k, v in bundle.versions.items())}",
         "",
         *_measured(measures),
+        *_beside(others),
         "## Files",
         "",
         f"- `{bundles.WEIGHTS}`, `{bundles.FACTS}`: the bundle, for `pipeline.bundle.load`",
@@ -161,6 +173,22 @@ def _measured(measures: dict[str, Any] | None) -> list[str]:
     for name, row in measures["per_class"].items():
         cells = [_number(row[key]) for key in ("recall", "precision", "f1")]
         lines.append(f"| {name} | {' | '.join(cells)} | {row['support']:,} |")
+    return [*lines, ""]
+
+
+def _beside(others: Sequence[Row]) -> list[str]:
+    """What methods without a network reach on the same tiles."""
+    if not others:
+        return []
+    lines = [
+        f"Beside methods without a network, on the same tiles: {beside.best(others).verdict}",
+        "",
+        "| method | accuracy | macro F1 | the network's lead, points |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {row.name} | {row.accuracy:.4f} | {row.macro_f1:.4f} | {row.lead} |" for row in others
+    ]
     return [*lines, ""]
 
 
