@@ -360,6 +360,7 @@ class EvaluateSection(Section):
 
     split: Literal["train", "validation", "test"]
     batch_size: Count
+    places: Literal["auto", "block", "group", "scene", "tile"] = "auto"  # what intervals resample
 
 
 class VisualizeSection(Section):

@@ -18,11 +18,11 @@ ORDER = [
     "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
     "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
     "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
-    "faults", "tables", "diagram", "source", "plain", "metrics", "paired", "answers", "baselines",
-    "beside", "reconstruction", "bundle", "trained", "mapping", "distortions", "augment", "order",
-    "feeding", "data", "optimization", "tasks", "probes", "figures", "report",
-    "tracking", "donor", "config_messages", "config", "config_difference", "comparison", "repeat",
-    "stages", "__main__",
+    "faults", "tables", "diagram", "source", "plain", "metrics", "places", "evidence", "paired",
+    "answers", "baselines", "beside", "reconstruction", "bundle", "trained", "mapping",
+    "distortions", "augment", "order", "feeding", "data", "optimization", "tasks", "probes",
+    "figures", "report", "tracking", "donor", "config_messages", "config", "config_difference",
+    "comparison", "repeat", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
 WHERE = {"data", "trainer", "engine", "tracking"}

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import console, metrics, reconstruction
+from pipeline import console, evidence, metrics, reconstruction
+from pipeline.evidence import Evidence
 from pipeline.metrics import Counts
+from pipeline.places import Places
 from pipeline.trained import Trained
 from pipeline.types import Classes
 
@@ -27,6 +29,7 @@ REPORTS = Path("reports")
 METRICS = REPORTS / "metrics.json"
 CONFUSION = REPORTS / "confusion.csv"
 PREDICTIONS = REPORTS / "predictions.csv"
+PROBABILITIES = REPORTS / "probabilities.parquet"
 FIGURES = REPORTS / "figures"
 SHOWN = 8  # tiles of the figure of reconstructions
 
@@ -49,7 +52,10 @@ def classify(trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
     summary = measures(counts, probabilities, actual, classes)
     write_metrics(summary)
     write_confusion(counts, classes)
-    write_predictions(_ids(store, evaluate.split), actual, probabilities, classes)
+    ids = _ids(store, evaluate.split)
+    write_predictions(ids, actual, probabilities, classes)
+    places = Places.of(store.index, store.split_range(evaluate.split), evaluate.places)
+    evidence.write(Evidence(tuple(ids), actual, probabilities, places, classes), PROBABILITIES)
     draw(counts, classes, evaluate.split)
     report(summary, counts, classes)
     return summary
@@ -64,6 +70,7 @@ def reconstruct(trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
     write_metrics(summary)
     write_confusion(np.zeros((0, 0), np.int64), store.classes)
     write_errors(_ids(store, split), store.names(split), of_tiles)
+    evidence.write(Evidence.none(), PROBABILITIES)
     draw_reconstructions(trained, split, of_tiles)
     report_reconstruction(summary)
     return summary
