@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import ComparisonError
+from pipeline.evidence import Evidence
 
 Names = NDArray[np.str_]
 
@@ -50,6 +51,14 @@ class Answers:
             confidence.astype(np.float64),
             None if probabilities is None else _places(probabilities, columns["tile_id"]),
         )
+
+    @classmethod
+    def of(cls, seen: Evidence) -> Answers:
+        """What a network said of tiles just now."""
+        names = np.array(seen.classes.names, dtype=np.str_)
+        places = None if seen.places.over == "tiles" else seen.places.names.astype(np.str_)
+        ids = np.array(seen.ids, dtype=np.str_)
+        return cls(ids, names[seen.actual], names[seen.predicted], seen.confidence, places)
 
     def rows(self, ids: Names) -> Answers:
         """The answers of these tiles, in this order; each must be there."""

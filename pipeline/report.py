@@ -157,9 +157,14 @@ def _matrix(path: Path, classes: Classes) -> Matrix | None:
     found, counts = read_confusion(path)
     if found != classes:  # of another network
         return None
+    return Matrix(cells(counts, classes), metrics.weakest(counts, classes).sentence())
+
+
+def cells(counts: Counts, classes: Classes) -> list[tuple[str, list[Cell]]]:
+    """Rows of a confusion matrix, each with the name of its class."""
     rows = []
     for name, row in zip(classes, counts.tolist(), strict=True):
         total = sum(row)
-        cells = [Cell(n, n / total if total else 0.0, metrics.percent(n, total)) for n in row]
-        rows.append((name, cells))
-    return Matrix(rows, metrics.weakest(counts, classes).sentence())
+        shown = [Cell(n, n / total if total else 0.0, metrics.percent(n, total)) for n in row]
+        rows.append((name, shown))
+    return rows
