@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -97,7 +98,8 @@ def _ambiguous(run: str, records: Sequence[Record]) -> str:
 def of_folder(folder: Path) -> Outcome:
     """A project, its reports, or a bundle; what was not measured yet is, on the project's tiles."""
     found = files(folder)
-    name = str(folder) if folder.name else folder.resolve().name  # a name for .
+    whole = folder.resolve()
+    name = (whole.parent if whole.name in FILES.values() else whole).name
     if "metrics.json" in found or "model.json" not in found:
         return Outcome.read(folder, name, f"folder {folder}")
     return _measured(found["model.json"].parent, name)
@@ -134,17 +136,6 @@ def _measured(bundle: Path, name: str) -> Outcome:
 
 def of_revision(run: str) -> Outcome | None:
     """What DVC and git keep of an experiment or a revision; None where there is none."""
-    repo = _repo_of(run)
-    if repo is None:
-        return None
-    with TemporaryDirectory() as place:
-        for name, home in FILES.items():
-            _copy(repo, f"{home}/{name}".removeprefix("./"), Path(place) / name)
-        return Outcome.read(Path(place), run, f"DVC revision {run}")
-
-
-def _repo_of(run: str) -> Any:
-    """DVC's view of the project's files at a revision."""
     if not (project_root() / ".dvc").is_dir():
         return None
     from dvc.api import DVCFileSystem
@@ -152,19 +143,21 @@ def _repo_of(run: str) -> Any:
     from dvc.scm import SCMError
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
+    kept = DVCFileSystem(str(project_root()), rev=run)
     try:
-        return DVCFileSystem(str(project_root()), rev=run)
+        kept.repo  # noqa: B018  # looks the revision up
     except (DvcException, SCMError):
         return None
+    with TemporaryDirectory() as place, closing(kept.repo):
+        for name, home in FILES.items():
+            _copy(kept, f"{home}/{name}".removeprefix("./"), Path(place) / name)
+        return Outcome.read(Path(place), run, f"DVC revision {run}")
 
 
-def _copy(repo: Any, name: str, to: Path) -> None:
+def _copy(kept: Any, name: str, to: Path) -> None:
     """Copy a file that is there, and in DVC's cache if DVC keeps it."""
-    try:
-        content = repo.read_bytes(name)
-    except (OSError, KeyError):
-        return
-    to.write_bytes(content)
+    with suppress(OSError):
+        to.write_bytes(kept.read_bytes(name))
 
 
 def experiments() -> list[str]:

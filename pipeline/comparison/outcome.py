@@ -13,8 +13,8 @@ import yaml
 
 from pipeline import metrics
 from pipeline.answers import Answers
-from pipeline.config import flatten
 from pipeline.errors import ComparisonError
+from pipeline.tracking.names import flatten
 
 # File -> folders of a project that hold it; all may lie in one folder too.
 FILES = {
@@ -125,7 +125,7 @@ def params_of(path: Path | None, model: Mapping[str, Any]) -> dict[str, Any]:
     whole = model.get("parameters") or {}
     if path is not None:
         whole = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return flatten({key: value for key, value in whole.items() if key not in WHERE})
+    return dict(flatten({key: value for key, value in whole.items() if key not in WHERE}))
 
 
 def differing(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:

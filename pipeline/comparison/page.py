@@ -22,6 +22,7 @@ from pipeline.store import ROOT, Store
 from pipeline.types import Classes
 
 TEMPLATE = "compare.html.j2"
+SAMPLED = 500  # tiles, about, whose brightness is looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _colours(outcomes: Sequence[Outcome]) -> dict[str, str]:
 def thumbnails(wanted: dict[str, str], root: Path = ROOT) -> dict[str, str]:
     """Tiles in natural colour as data URLs, by id: those that the store has, with this class.
 
-    Brightness is stretched over all tiles that are shown, so that they can be told apart.
+    Brightness is that of the training tiles, so that a tile looks the same on every page.
     """
     from pipeline.figures.canvas import Stretch
 
@@ -123,8 +124,10 @@ def thumbnails(wanted: dict[str, str], root: Path = ROOT) -> dict[str, str]:
     tiles = [tile for tile in tiles if names and names[tile.label] == wanted[tile.id]]
     if not tiles:
         return {}
-    pixels = np.stack([tile.pixels for tile in tiles])[..., list(store.bands.natural)]
-    shown = Stretch.of(pixels).apply(pixels)
+    natural = list(store.bands.natural)
+    pixels = np.stack([tile.pixels for tile in tiles])[..., natural]
+    step = max(1, store.count("train") // SAMPLED)
+    shown = Stretch.of(store.pixels("train", slice(None, None, step))[..., natural]).apply(pixels)
     return {tile.id: _png(picture) for tile, picture in zip(tiles, shown, strict=True)}
 
 
@@ -132,5 +135,5 @@ def _png(picture: Any) -> str:
     from matplotlib.image import imsave
 
     file = io.BytesIO()
-    imsave(file, picture, format="png", metadata={"Software": None})
+    imsave(file, picture, format="png")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
