@@ -57,17 +57,19 @@ class Evidence:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """The likeliest class (N,)."""
-        return self.probabilities.argmax(axis=1).astype(np.int64)
+        likeliest: NDArray[np.int64] = self.probabilities.argmax(axis=1).astype(np.int64)
+        return likeliest
 
     @property
     def confidence(self) -> NDArray[np.float64]:
         """Probability (N,) of the likeliest class."""
-        return self.probabilities.max(axis=1).astype(np.float64)
+        most: NDArray[np.float64] = self.probabilities.max(axis=1).astype(np.float64)
+        return most
 
     @property
     def hits(self) -> NDArray[np.bool_]:
         """Whether the likeliest class is the true one (N,)."""
-        return self.predicted == self.actual
+        return np.asarray(self.predicted == self.actual)
 
     @property
     def counts(self) -> metrics.Counts:

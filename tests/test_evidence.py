@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from numpy.typing import NDArray
 
 from pipeline import evidence, metrics
 from pipeline.errors import StoreError
@@ -27,7 +28,7 @@ def _evidence(count: int = 20) -> Evidence:
     )
 
 
-def _part(whole: Evidence, rows: np.ndarray) -> Evidence:  # type: ignore[type-arg]
+def _part(whole: Evidence, rows: NDArray[np.int64]) -> Evidence:
     return Evidence(
         tuple(whole.ids[i] for i in rows),
         whole.actual[rows],
