@@ -21,6 +21,8 @@ from pipeline.config import compose, validate
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.tracking.place import project_root
 
+TARGET = "evaluate"  # the stage that measures; maps and pictures are made where they are looked at
+
 
 def repeat(overrides: Sequence[str], *, name: str | None = None, force: bool = False) -> None:
     """Run ``repeat.times`` experiments; print mean and deviation, and write the comparison.
@@ -83,7 +85,7 @@ def _found(run: str) -> Outcome:
 
 def _run(run: str, changes: Sequence[str]) -> None:
     settings = [part for change in changes for part in ("-S", change)]
-    if status := _dvc("exp", "run", "--temp", "-n", run, *settings):
+    if status := _dvc("exp", "run", "--temp", "-n", run, *settings, TARGET):
         raise TrainingError(
             f"Expected experiment {run} to end well, got status {status}; what it said is above. "
             "Mend that and repeat: what is done is taken as it is."

@@ -128,7 +128,8 @@ def test_numbers_and_files_land_in_the_run_of_the_weights(
     assert calls["values"]["test_n"] == 31
     assert 0 <= calls["values"]["test_recall/trees"] <= 1
     assert calls["paths"] == [
-        "metrics.json", "confusion.csv", "predictions.csv", "confusion.png", "per_class.png"
+        "metrics.json", "confusion.csv", "predictions.csv", "probabilities.parquet",
+        "confusion.png", "per_class.png",
     ]  # fmt: skip
 
 

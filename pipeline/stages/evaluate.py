@@ -6,13 +6,15 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import console, evidence, metrics, reconstruction
+from pipeline import beside, console, evidence, metrics, reconstruction
+from pipeline.beside import Row
 from pipeline.evidence import Evidence
 from pipeline.metrics import Counts
 from pipeline.places import Places
@@ -30,6 +32,7 @@ METRICS = REPORTS / "metrics.json"
 CONFUSION = REPORTS / "confusion.csv"
 PREDICTIONS = REPORTS / "predictions.csv"
 PROBABILITIES = REPORTS / "probabilities.parquet"
+BASELINE = REPORTS / "baseline.json"
 FIGURES = REPORTS / "figures"
 SHOWN = 8  # tiles of the figure of reconstructions
 
@@ -40,7 +43,9 @@ def run(evaluate: EvaluateSection, engine: EngineSection, tracking: TrackingSect
     shutil.rmtree(FIGURES, ignore_errors=True)  # of a network with another task
     task = reconstruct if trained.bundle.reconstructs else classify
     summary = task(trained, evaluate)
-    record(summary, evaluate.split, trained, tracking)
+    others = beside.rows(REPORTS)
+    beside.report(trained.bundle.params.get("model", {}).get("name", "network"), summary, others)
+    record(summary, evaluate.split, trained, tracking, others)
 
 
 def classify(trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
@@ -225,15 +230,20 @@ def table(summary: dict[str, Any]) -> Table:
 
 
 def record(
-    summary: dict[str, Any], split: str, trained: Trained, tracking: TrackingSection
+    summary: dict[str, Any],
+    split: str,
+    trained: Trained,
+    tracking: TrackingSection,
+    others: Sequence[Row],
 ) -> None:
     """Add numbers, files and figures to the MLflow run of these weights."""
     from pipeline.tracking import find
 
     with find(tracking, trained.bundle.digest, params=trained.bundle.params) as run:
-        run.metrics(flat(summary, split))
-        for path in (METRICS, CONFUSION, PREDICTIONS):
-            run.artifact(path, "evaluate")
+        run.metrics(flat(summary, split) | beside.flat(others))
+        for path in (METRICS, CONFUSION, PREDICTIONS, PROBABILITIES, BASELINE):
+            if path.is_file():
+                run.artifact(path, "evaluate")
         for path in sorted(FIGURES.glob("*.png")):
             run.figure(path)
 
