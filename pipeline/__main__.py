@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="MLflow run (id or name), DVC experiment or revision, or folder; 'vgg-*' takes many",
     )  # fmt: skip
     compare.add_argument("--summary", action="store_true", help="also mean and deviation")
+    compare.add_argument("--pool", action="store_true", help="folds of one pattern count as one")
     repeat = commands.add_parser(
         "repeat", help="experiment=kfold or experiment=seeds, run by run, then mean and deviation"
     )
@@ -146,7 +147,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif command == "compare":
             from pipeline.comparison.command import compare
 
-            compare(arguments["runs"], summary=arguments["summary"])
+            compare(arguments["runs"], summary=arguments["summary"], pool=arguments["pool"])
         elif command == "repeat":
             from pipeline.repeat import repeat
 

@@ -60,6 +60,18 @@ class Answers:
         ids = np.array(seen.ids, dtype=np.str_)
         return cls(ids, names[seen.actual], names[seen.predicted], seen.confidence, places)
 
+    @classmethod
+    def joined(cls, parts: Sequence[Answers]) -> Answers:
+        """Those of several sets of tiles, in turn; places where all know them."""
+        places = [part.places for part in parts if part.places is not None]
+        return cls(
+            np.concatenate([part.ids for part in parts]),
+            np.concatenate([part.actual for part in parts]),
+            np.concatenate([part.predicted for part in parts]),
+            np.concatenate([part.confidence for part in parts]),
+            np.concatenate(places) if len(places) == len(parts) else None,
+        )
+
     def rows(self, ids: Names) -> Answers:
         """The answers of these tiles, in this order; each must be there."""
         order = np.argsort(self.ids)

@@ -261,7 +261,7 @@ def verdict(first: str, second: str, pair: Paired, p: float) -> str:
     if not differs(pair, p):
         return (
             f"No difference beyond chance between {first} and {second}: {value:+.1f} points of "
-            f"accuracy{_between(low, high)}, {shown(p)}."
+            f"accuracy{_between(low, high)}, {shown(p)}{_too_few(pair)}."
         )
     if value < 0:
         first, second, value, low, high = second, first, -value, -high, -low
@@ -273,6 +273,11 @@ def verdict(first: str, second: str, pair: Paired, p: float) -> str:
 
 def _between(low: float, high: float) -> str:
     return "" if math.isnan(low) else f", 95 % interval {low:.1f} to {high:.1f}"
+
+
+def _too_few(pair: Paired) -> str:
+    """Where even a win in every unit would leave the p-value above the bar."""
+    return f"; {pair.units} places are too few to tell" if 0.5**pair.units >= LEVEL else ""
 
 
 def shown(p: float) -> str:

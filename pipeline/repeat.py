@@ -48,6 +48,7 @@ def repeat(overrides: Sequence[str], *, name: str | None = None, force: bool = F
         )
     prefix = name or f"{params.model.name}-{over.rpartition('.')[2]}"
     runs = {f"{prefix}-{k}": [*overrides, f"{over}={k}"] for k in range(times)}
+    compose([*overrides, f"{over}={times - 1}"])  # a key that is none is told before anything runs
     done = _done(runs, force=force)
     for number, (run, changes) in enumerate(runs.items(), 1):
         if run not in done:

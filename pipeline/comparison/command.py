@@ -10,7 +10,7 @@ from pathlib import Path
 from pipeline import console
 from pipeline.comparison import page, terminal
 from pipeline.comparison.finding import Finder
-from pipeline.comparison.outcome import Outcome
+from pipeline.comparison.outcome import Outcome, pooled
 from pipeline.comparison.pairs import compare_all, spreads
 from pipeline.errors import ComparisonError
 from pipeline.tracking.ui import settings
@@ -18,19 +18,28 @@ from pipeline.tracking.ui import settings
 PAGE = Path("reports/compare.html")
 
 
-def compare(runs: Sequence[str], *, summary: bool = False, out: Path = PAGE) -> None:
+def compare(
+    runs: Sequence[str], *, summary: bool = False, pool: bool = False, out: Path = PAGE
+) -> None:
     """Print runs side by side, and write the page.
 
     Args:
         runs: What :meth:`Finder.find` takes.
         summary: Also the mean and the deviation of each measure.
+        pool: Runs of one pattern count as one, as the folds of a cross-validation do.
         out: The page.
 
     Raises:
         ComparisonError: There is no such run, or only one.
     """
     finder = Finder(*settings())
-    outcomes = distinct([outcome for run in runs for outcome in finder.find(run)])
+    found = [finder.find(run) for run in runs]
+    if pool:
+        found = [
+            [pooled(many, run)] if len(many) > 1 else many
+            for run, many in zip(runs, found, strict=True)
+        ]
+    outcomes = distinct([outcome for many in found for outcome in many])
     if len(outcomes) < 2:
         raise ComparisonError(
             f"Expected two runs or more to compare, got {len(outcomes)}: {', '.join(runs)}. "

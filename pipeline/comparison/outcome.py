@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from pipeline import metrics
 from pipeline.answers import Answers
 from pipeline.errors import ComparisonError
 from pipeline.tracking.names import flatten
+from pipeline.types import Classes
 
 # File -> folders of a project that hold it; all may lie in one folder too.
 FILES = {
@@ -103,6 +104,35 @@ class Outcome:
         """The 95 % interval of a measure, where it has one."""
         ends = self.measures.get(f"{name}_ci95")
         return None if not ends or None in ends else (float(ends[0]), float(ends[1]))
+
+
+def pooled(outcomes: Sequence[Outcome], name: str) -> Outcome:
+    """Runs as one that were each measured on tiles of their own, as folds of a cross-validation.
+
+    Raises:
+        ComparisonError: A tile was measured twice, or a run kept no answers.
+    """
+    answers = [outcome.answers for outcome in outcomes if outcome.answers is not None]
+    if len(answers) < len(outcomes):
+        raise ComparisonError(f"Expected answers of every run of {name}, got runs without.")
+    joined = Answers.joined(answers)
+    if len(set(joined.ids.tolist())) < len(joined):
+        raise ComparisonError(
+            f"Expected runs of {name} that were each measured on other tiles, as folds are, got "
+            "tiles that were measured twice. Compare them without --pool."
+        )
+    first, *others = (outcome.params for outcome in outcomes)
+    whole = Outcome(
+        name,
+        f"{len(outcomes)} runs: {', '.join(outcome.name for outcome in outcomes)}",
+        outcomes[0].measures,
+        {key: value for key, value in first.items() if all(o.get(key) == value for o in others)},
+        joined,
+        " ".join(sorted(outcome.data_digest for outcome in outcomes)).strip(),
+    )
+    counts = whole.counts
+    assert counts is not None, "it has answers"
+    return replace(whole, measures=metrics.summarize(counts, Classes(tuple(whole.classes))))
 
 
 def files(folder: Path) -> dict[str, Path]:
