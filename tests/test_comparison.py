@@ -10,12 +10,13 @@ import pytest
 import yaml
 
 from pipeline import metrics
+from pipeline.baselines import NAMES
 from pipeline.comparison import command, page, pairs, terminal
 from pipeline.comparison.outcome import Outcome, differing, pooled
 from pipeline.errors import ComparisonError
 from tests import little
 
-NAMES = np.array(little.CLASSES.names)
+CLASS_NAMES = np.array(little.CLASSES.names)
 TILES = 300
 PARAMS: dict[str, Any] = {
     "model": {"name": "vgg", "layers": {"conv": {"out_channels": 3}}},
@@ -40,7 +41,7 @@ def write_run(
     actual = (np.array(tiles) + shift) % 3
     found = np.where(random.random(len(tiles)) < right, actual, (actual + 1) % 3)
     rows = [
-        f"t{tile},{NAMES[a]},{NAMES[b]},0.{random.integers(34, 99)}"
+        f"t{tile},{CLASS_NAMES[a]},{CLASS_NAMES[b]},0.{random.integers(34, 99)}"
         for tile, a, b in zip(tiles, actual, found, strict=True)
     ]
     text = "\n".join(["tile_id,actual,predicted,confidence", *rows, ""])
@@ -279,7 +280,7 @@ def test_one_run_is_too_few_and_two_of_a_name_are_told_apart(project: Path) -> N
 
 def test_a_method_without_a_network_is_told_of_the_same_tiles_alone(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "one", 0.8, 0)
-    summary = {"n": TILES, "methods": {name: {"accuracy": 0.5} for name in terminal.NAMES}}
+    summary = {"n": TILES, "methods": {name: {"accuracy": 0.5} for name in NAMES}}
     (folder / "baseline.json").write_text(json.dumps(summary))
     rows = terminal.measures([Outcome.read(folder, "one", "")])
     assert ["without a network: random forest", "0.5000"] in rows
