@@ -20,7 +20,7 @@ MEASURES = ("accuracy", "balanced_accuracy", "macro_f1")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Baseline:
     """A method without a network, and how the network does beside it."""
 
     name: str
@@ -39,7 +39,7 @@ class Row:
         return f"{value:+.1f}" + ("" if math.isnan(low) else f" ({low:+.1f} to {high:+.1f})")
 
 
-def rows(reports: Path) -> list[Row]:
+def rows(reports: Path) -> list[Baseline]:
     """The methods of ``baseline.json``; none where it, or what the network answered, is missing.
 
     None either where the two were measured on other tiles, or the network tells no classes.
@@ -68,16 +68,16 @@ def rows(reports: Path) -> list[Row]:
     ]
 
 
-def _row(method: str, measures: dict[str, Any], pair: paired.Paired, p: float) -> Row:
+def _row(method: str, measures: dict[str, Any], pair: paired.Paired, p: float) -> Baseline:
     name = NAMES.get(method, method)
     accuracy, balanced, macro_f1 = (float(measures[key]) for key in MEASURES)
     low, high = measures["accuracy_ci95"]
     sentence = paired.verdict("the network", f"the {name}", pair, p)
     verdict = sentence[0].upper() + sentence[1:]
-    return Row(name, accuracy, (low, high), balanced, macro_f1, pair.accuracy, p, verdict)
+    return Baseline(name, accuracy, (low, high), balanced, macro_f1, pair.accuracy, p, verdict)
 
 
-def flat(found: Sequence[Row]) -> dict[str, float]:
+def flat(found: Sequence[Baseline]) -> dict[str, float]:
     """Numbers by names such as ``baseline_random_forest_accuracy``, for MLflow."""
     return {
         f"baseline_{row.name.replace(' ', '_')}_{key}": getattr(row, key)
@@ -86,7 +86,7 @@ def flat(found: Sequence[Row]) -> dict[str, float]:
     }
 
 
-def report(network: str, summary: dict[str, Any], found: Sequence[Row]) -> None:
+def report(network: str, summary: dict[str, Any], found: Sequence[Baseline]) -> None:
     """Print the network and the methods, a row each."""
     if not found:
         return
@@ -94,12 +94,12 @@ def report(network: str, summary: dict[str, Any], found: Sequence[Row]) -> None:
     console.say(best(found).verdict)
 
 
-def best(found: Sequence[Row]) -> Row:
+def best(found: Sequence[Baseline]) -> Baseline:
     """The method that comes closest to the network."""
     return max(found, key=lambda row: row.accuracy)
 
 
-def table(network: str, summary: dict[str, Any], found: Sequence[Row]) -> Table:
+def table(network: str, summary: dict[str, Any], found: Sequence[Baseline]) -> Table:
     """As a table for the terminal."""
     from rich.table import Table
 

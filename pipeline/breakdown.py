@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,9 +10,7 @@ import pandas as pd
 
 from pipeline import metrics
 from pipeline.measuring import Measurement
-from pipeline.resampling import Interval, interval
-
-FEWEST = 5  # places of a group that a bootstrap over them makes sense with
+from pipeline.resampling import Interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +20,7 @@ class Row:
     name: str
     n: int
     hits: int
-    reach: Interval  # of the accuracy
-    over: str  # what the interval resampled
+    reach: Interval  # 95 % interval of the accuracy
 
     @property
     def accuracy(self) -> float:
@@ -43,35 +41,33 @@ def level(index: pd.DataFrame, measured: Measurement) -> dict[str, str]:
 
 
 def rows(measured: Measurement, group: dict[str, str]) -> list[Row]:
-    """A row a group, the worst first; of equals, the one with more tiles."""
+    """A row a group, the worst first; of equals, the one with more tiles.
+
+    Intervals are Wilson's (1927). Of groups that hold several places n tiles count as n over the
+    design effect of the accuracy on all tiles (Kish 1965), as places too few to resample are.
+    """
     if not group:
         return []
     names, codes = np.unique([group[tile] for tile in measured.evidence.ids], return_inverse=True)
     counts = np.bincount(2 * codes + measured.evidence.hits, minlength=2 * len(names))
-    places = pd.Series(measured.evidence.places.codes).groupby(codes).nunique().to_numpy(np.int64)
-    reach = _reach(measured, codes, places)
-    found = [
-        Row(str(name), int(missed + hits), int(hits), *reach.get(k, _alone(hits, missed)))
-        for k, (name, (missed, hits)) in enumerate(zip(names, counts.reshape(-1, 2), strict=True))
-    ]
+    effect = _design_effect(measured) if measured.again.places > len(names) else 1.0
+    found = []
+    for name, (missed, hits) in zip(names, counts.reshape(-1, 2).tolist(), strict=True):
+        reach = metrics.wilson(hits / effect, (hits + missed) / effect)
+        found.append(Row(str(name), hits + missed, hits, reach))
     return sorted(found, key=lambda row: (row.accuracy, -row.n, row.name))
 
 
-def _alone(hits: int, missed: int) -> tuple[Interval, str]:
-    return metrics.wilson(int(hits), int(hits + missed)), "tiles"
+def _design_effect(measured: Measurement) -> float:
+    """How many times the variance of the accuracy is what it would be with a place a tile."""
+    share = float(metrics.accuracy(measured.counts))
+    alone = share * (1 - share) / len(measured.evidence.ids)
+    if measured.again.over == "tiles" or not alone:
+        return 1.0
+    return max(1.0, float(np.var(metrics.accuracy(measured.draws))) / alone)
 
 
-def _reach(
-    measured: Measurement, codes: metrics.Counts, places: metrics.Counts
-) -> dict[int, tuple[Interval, str]]:
-    """Intervals of the groups that have places enough, from the draws that all measures share."""
-    if measured.again.over == "tiles" or not len(many := np.flatnonzero(places >= FEWEST)):
-        return {}
-    cell = np.full(len(places), len(many))  # all others in the last
-    cell[many] = np.arange(len(many))
-    size = 2 * (len(many) + 1)
-    draws = measured.again.histograms(2 * cell[codes] + measured.evidence.hits, size)
-    shares = metrics.divide(draws[:, 1::2], draws[:, ::2] + draws[:, 1::2])
-    found = {int(k): interval(shares[:, i]) for i, k in enumerate(many)}
-    # Without a spread each tile is a hit, or none: there the tiles tell more.
-    return {k: (r, measured.again.over) for k, r in found.items() if not np.isnan(r[0])}
+def worst(found: Sequence[Row], most: int = 3) -> str:
+    """A sentence that names the worst groups."""
+    told = ", ".join(f"{row.name} ({row.accuracy:.1%} of {row.n:,})" for row in found[:most])
+    return f"Worst of {len(found):,}: {told}."

@@ -48,6 +48,16 @@ class Evidence:
             slices[0].classes,
         )
 
+    def part(self, rows: NDArray[np.bool_]) -> Evidence:
+        """Some of the tiles (N,), in their order."""
+        return Evidence(
+            tuple(tile for tile, wanted in zip(self.ids, rows, strict=True) if wanted),
+            self.actual[rows],
+            self.probabilities[rows],
+            Places(self.places.over, self.places.names[rows]),
+            self.classes,
+        )
+
     @classmethod
     def none(cls) -> Evidence:
         """Of no tile, as of a network that tells no classes."""

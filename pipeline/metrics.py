@@ -147,7 +147,7 @@ def matthews(counts: Counts) -> Any:
     return divide(agreed, np.sqrt(spreads[0].astype(float)) * np.sqrt(spreads[1].astype(float)))
 
 
-def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+def wilson(hits: float, total: float, z: float = 1.959964) -> tuple[float, float]:
     """Score interval of a proportion (Wilson 1927), 95 % by default; (nan, nan) of nothing."""
     if total == 0:
         return math.nan, math.nan

@@ -20,7 +20,7 @@ ORDER = [
     "network", "voting", "ensemble", "selection", "channels", "transfer", "wording", "receptive",
     "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
     "places", "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
-    "breakdown", "paired", "answers", "baselines", "beside",
+    "breakdown", "assessment", "results", "matching", "paired", "answers", "baselines", "beside",
     "diversity", "reconstruction", "bundle", "trained", "mapping", "distortions", "augment",
     "mixing", "order", "sampling", "feeding", "data", "optimization", "tasks", "probes", "figures",
     "report", "tracking", "donor", "members", "side_by_side", "config_messages", "config",

@@ -14,7 +14,7 @@ import torch
 
 from pipeline import beside
 from pipeline import bundle as bundles
-from pipeline.beside import Row
+from pipeline.beside import Baseline
 from pipeline.bundle import Bundle
 from pipeline.console import say
 from pipeline.network import Network
@@ -38,7 +38,7 @@ def run(export: ExportSection) -> None:
     for name in (bundles.WEIGHTS, bundles.FACTS):
         shutil.copyfile(MODELS / name, EXPORT / name)
     if export.onnx:
-        to_onnx(bundle.network, EXPORT / ONNX)
+        to_onnx(bundle.network, EXPORT / ONNX, bundle.temperature)
     measures = json.loads(METRICS.read_text(encoding="utf-8")) if METRICS.is_file() else None
     others = beside.rows(METRICS.parent) if measures else []
     text = card(bundle, measures, others, onnx=export.onnx)
@@ -47,9 +47,23 @@ def run(export: ExportSection) -> None:
     say(f"Wrote {EXPORT}: {written}.")
 
 
-def to_onnx(network: Network, path: Path) -> None:
+class Tempered(torch.nn.Module):
+    """A network whose logits are divided by its temperature already."""
+
+    def __init__(self, network: Network, temperature: float) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits (N, K) whose softmax are the probabilities that ``predict`` works with."""
+        logits: torch.Tensor = self.network(pixels) / self.temperature
+        return logits
+
+
+def to_onnx(network: Network, path: Path, temperature: float = 1.0) -> None:
     """Write an ONNX file: ``pixels`` (N, C, H, W) float32 raw values -> ``logits`` (N, K).
 
+    The logits are divided by the temperature, so that their softmax can be believed.
     Of a network that reconstructs the output is ``reconstruction`` (N, C, H, W), normalized.
     """
     size = network.tile_size
@@ -60,7 +74,7 @@ def to_onnx(network: Network, path: Path) -> None:
         # The exporter warns of its own internals, not of anything in the network.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network.eval(),
+            network.eval() if temperature == 1 else Tempered(network, temperature).eval(),
             (sample,),
             input_names=["pixels"],
             output_names=[output_of(network)],
@@ -97,7 +111,7 @@ def _forget_where(path: Path) -> None:
 def card(
     bundle: Bundle,
     measures: dict[str, Any] | None,
-    others: Sequence[Row] = (),
+    others: Sequence[Baseline] = (),
     *,
     onnx: bool,
 ) -> str:
@@ -141,7 +155,9 @@ def _outputs(bundle: Bundle) -> list[str]:
     if not bundle.reconstructs:
         return [
             f"- Classes, in the order of the outputs: {', '.join(bundle.classes)}",
-            "- Output: logits (N, classes); their softmax gives probabilities",
+            "- Output: logits (N, classes); their softmax gives probabilities. They are divided by "
+            f"the temperature {bundle.temperature:g}, fitted to the validation tiles, already: in "
+            f"`{ONNX}` as in `Bundle.probabilities`",
         ]
     mean, deviation = (part.flatten().tolist() for part in bundle.network.band_statistics)
     scales = ", ".join(
@@ -176,7 +192,7 @@ def _measured(measures: dict[str, Any] | None) -> list[str]:
     return [*lines, ""]
 
 
-def _beside(others: Sequence[Row]) -> list[str]:
+def _beside(others: Sequence[Baseline]) -> list[str]:
     """What methods without a network reach on the same tiles."""
     if not others:
         return []
