@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import evidence, metrics
+from pipeline import bundle as bundles
+from pipeline import evidence, metrics, results
 from pipeline.bundle import Bundle
 from pipeline.errors import BundleError, StoreError
 from pipeline.schema import EvaluateSection, TrackingSection
@@ -58,15 +59,30 @@ def test_files_agree_with_the_network_and_with_each_other(
     assert header == list(store.classes)
     assert np.array_equal(np.array(matrix, dtype=int), counts)
     written = json.loads(Path("reports/metrics.json").read_text())
+    measures = (
+        "accuracy", "balanced_accuracy", "macro_f1", "kappa", "matthews", "top2_accuracy", "nll",
+        "brier", "ece", "aurc", "macro_auc", "macro_average_precision",
+    )  # fmt: skip
     assert list(written) == [
-        "n", "accuracy", "accuracy_ci95", "balanced_accuracy", "macro_f1", "kappa", "nll", "ece",
-        "per_class",
+        "n", *(key for name in measures for key in (name, f"{name}_ci95")), "interval",
+        "temperature", "before_scaling", "per_class",
     ]  # fmt: skip
     assert written["n"] == 31
     assert written["accuracy"] == round(np.trace(counts) / 31, 6)
     assert written["per_class"]["trees"]["support"] == 10
-    assert set(written["per_class"]["trees"]) == {"recall", "precision", "f1", "support"}
-    for name in ("confusion", "per_class"):
+    shares = ("recall", "precision", "f1", "auc", "average_precision")
+    assert set(written["per_class"]["trees"]) == {
+        "support", *shares, *(f"{name}_ci95" for name in shares)
+    }
+    found = evidence.read(Path("reports/probabilities.parquet"))
+    assert list(found.ids) == [row["tile_id"] for row in rows]
+    np.testing.assert_array_equal(found.counts, counts)
+    # Without a CRS the windows of the file are its ground: 31 tiles in a row are four squares.
+    assert written["interval"]["over"] == "blocks"
+    assert written["interval"]["places"] == len(set(found.places.names)) == 4
+    for name in (
+        "confusion", "per_class", "roc", "precision_recall", "reliability", "coverage", "groups"
+    ):  # fmt: skip
         assert Path(f"reports/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -75,11 +91,12 @@ def test_a_second_run_gives_the_same_bytes_whatever_the_batch(here: Path) -> Non
     first = _files(here / "reports")
     evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
     assert _files(here / "reports") == first
-    shares = evidence.read(evaluate.PROBABILITIES).probabilities
+    path = Path("reports/probabilities.parquet")
+    shares = evidence.read(path).probabilities
     evaluate.run(SECTION.model_copy(update={"batch_size": 31}), little.ENGINE, little.UNTRACKED)
     second = _files(here / "reports")
     # Sums in another order: float32 may differ in its last bit.
-    np.testing.assert_allclose(evidence.read(evaluate.PROBABILITIES).probabilities, shares, 1e-5)
+    np.testing.assert_allclose(evidence.read(path).probabilities, shares, 1e-5)
     assert second | {"probabilities.parquet": b""} == first | {"probabilities.parquet": b""}
 
 
@@ -128,14 +145,15 @@ def test_numbers_and_files_land_in_the_run_of_the_weights(
     assert calls["values"]["test_n"] == 31
     assert 0 <= calls["values"]["test_recall/trees"] <= 1
     assert calls["paths"] == [
-        "metrics.json", "confusion.csv", "predictions.csv", "probabilities.parquet",
-        "confusion.png", "per_class.png",
+        "metrics.json", "confusion.csv", "predictions.csv", "probabilities.parquet", "groups.csv",
+        "confusion.png", "coverage.png", "groups.png", "per_class.png", "precision_recall.png",
+        "reliability.png", "roc.png",
     ]  # fmt: skip
 
 
 def test_numbers_have_names_that_mlflow_takes_and_none_is_undefined() -> None:
     summary = metrics.summarize(np.array([[3, 1], [0, 0]]), Classes(("a: crops (annual)", "b")))
-    flat = evaluate.flat(summary, "test")
+    flat = results.flat(summary, "test")
     assert flat["test_accuracy_ci95_low"] < 0.75 < flat["test_accuracy_ci95_high"]
     assert flat["test_recall/a_ crops _annual_"] == 0.75
     assert "test_recall/b" not in flat
@@ -210,7 +228,7 @@ def test_an_autoencoder_is_measured_by_what_it_draws_again(
     names = ["errors.png", "reconstructions.png"]
     assert sorted(path.name for path in Path("reports/figures").iterdir()) == names
     assert "share of variance drawn again" in capsys.readouterr().out
-    assert evaluate.flat(written, "test")["test_rmse/nir"] == nir["rmse"]
+    assert results.flat(written, "test")["test_rmse/nir"] == nir["rmse"]
 
 
 def test_an_autoencoder_takes_tiles_of_any_class(tmp_path: Path) -> None:
