@@ -259,9 +259,12 @@ def verdict(first: str, second: str, pair: Paired, p: float) -> str:
     """
     value, low, high = (100 * part for part in pair.accuracy)
     if not differs(pair, p):
+        judged = "No difference beyond chance between"
+        if 0.5**pair.units >= LEVEL:  # a win in every unit would leave p above the bar
+            judged = f"{pair.units} {_places(pair)} too few to tell between"
         return (
-            f"No difference beyond chance between {first} and {second}: {value:+.1f} points of "
-            f"accuracy{_between(low, high)}, {shown(p)}{_too_few(pair)}."
+            f"{judged} {first} and {second}: {value:+.1f} points of accuracy{_between(low, high)}, "
+            f"{shown(p)}."
         )
     if value < 0:
         first, second, value, low, high = second, first, -value, -high, -low
@@ -275,9 +278,9 @@ def _between(low: float, high: float) -> str:
     return "" if math.isnan(low) else f", 95 % interval {low:.1f} to {high:.1f}"
 
 
-def _too_few(pair: Paired) -> str:
-    """Where even a win in every unit would leave the p-value above the bar."""
-    return f"; {pair.units} places are too few to tell" if 0.5**pair.units >= LEVEL else ""
+def _places(pair: Paired) -> str:
+    what = "tile" if pair.units == pair.tiles else "place"
+    return f"{what} is" if pair.units == 1 else f"{what}s are"
 
 
 def shown(p: float) -> str:

@@ -16,7 +16,7 @@ from pipeline.types import Classes
 from tests import little
 
 SECTION = BaselineSection(trees=10, most=None, seed=0)
-MEASURED = EvaluateSection(split="test", batch_size=8)
+MEASURED = EvaluateSection(split="test", batch_size=8, places="tile")
 METHODS = ["majority", "logistic_regression", "random_forest"]
 
 

@@ -72,7 +72,9 @@ def test_files_agree_with_the_network_and_with_each_other(
     assert written["per_class"]["trees"]["support"] == 10
     shares = ("recall", "precision", "f1", "auc", "average_precision")
     assert set(written["per_class"]["trees"]) == {
-        "support", *shares, *(f"{name}_ci95" for name in shares)
+        "support",
+        *shares,
+        *(f"{name}_ci95" for name in shares),
     }
     found = evidence.read(Path("reports/probabilities.parquet"))
     assert list(found.ids) == [row["tile_id"] for row in rows]
