@@ -25,7 +25,7 @@ class Baseline:
 
     name: str
     accuracy: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None  # of the accuracy
     balanced_accuracy: float
     macro_f1: float
     difference: paired.Difference  # of the network's accuracy less this one's
@@ -71,10 +71,12 @@ def rows(reports: Path) -> list[Baseline]:
 def _row(method: str, measures: dict[str, Any], pair: paired.Paired, p: float) -> Baseline:
     name = NAMES.get(method, method)
     accuracy, balanced, macro_f1 = (float(measures[key]) for key in MEASURES)
-    low, high = measures["accuracy_ci95"]
+    ends = measures["accuracy_ci95"]
     sentence = paired.verdict("the network", f"the {name}", pair, p)
     verdict = sentence[0].upper() + sentence[1:]
-    return Baseline(name, accuracy, (low, high), balanced, macro_f1, pair.accuracy, p, verdict)
+    return Baseline(
+        name, accuracy, tuple(ends) if ends else None, balanced, macro_f1, pair.accuracy, p, verdict
+    )
 
 
 def flat(found: Sequence[Baseline]) -> dict[str, float]:

@@ -4,11 +4,15 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from pipeline import beside
 from pipeline.errors import StoreError
+from pipeline.evidence import Evidence
+from pipeline.measuring import Measurement
+from pipeline.places import Places
 from pipeline.schema import BaselineSection, EvaluateSection
 from pipeline.stages import baseline, evaluate
 from pipeline.store import Store
@@ -49,6 +53,24 @@ def test_measures_agree_with_the_answers(here: Path) -> None:
         expected = f1_score(actual, found, average="macro", zero_division=0)
         assert values["macro_f1"] == pytest.approx(expected, abs=1e-6)
     assert summary["methods"]["random_forest"]["accuracy"] > 0.8
+
+
+def test_intervals_are_those_of_a_network_with_the_same_answers(here: Path) -> None:
+    """Over places: four of them, where the tiles alone would promise more."""
+    measured = MEASURED.model_copy(update={"places": "auto"})
+    baseline.run(SECTION, measured, little.ENGINE)
+    store = Store.open(Path("data/tiles"))
+    with Path("reports/baseline.csv").open() as file:
+        found = [store.classes.index(row["random_forest"]) for row in csv.DictReader(file)]
+    places = Places.of(store.index, store.split_range("test"))
+    sure = np.eye(3, dtype=np.float32)[found]
+    ids = tuple(f"test:{i}" for i in range(31))
+    seen = Evidence(ids, store.labels("test"), sure, places, store.classes)
+    expected = Measurement.of(seen).summary()
+    summary = json.loads(Path("reports/baseline.json").read_text())["methods"]["random_forest"]
+    for name in ("accuracy", "balanced_accuracy", "macro_f1", "kappa"):
+        assert summary[name] == expected[name], name
+        assert summary[f"{name}_ci95"] == expected[f"{name}_ci95"], name
 
 
 def test_a_second_run_gives_the_same_bytes(here: Path) -> None:

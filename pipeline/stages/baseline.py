@@ -13,9 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import baselines, console, metrics
-from pipeline.baselines import NAMES
+from pipeline.baselines import NAMES, Labels
 from pipeline.errors import StoreError
+from pipeline.measuring import OF_COUNTS, told
+from pipeline.places import Places
+from pipeline.resampling import Resampling, interval
 from pipeline.store import ROOT, Store
+from pipeline.types import Classes
 
 if TYPE_CHECKING:
     from pipeline.schema import BaselineSection, EngineSection, EvaluateSection
@@ -42,7 +46,7 @@ def run(baseline: BaselineSection, evaluate: EvaluateSection, engine: EngineSect
             f"Expected tiles in the {evaluate.split} split, got none. See split.{evaluate.split}."
         )
     answers, learned = predict(store, evaluate.split, baseline, engine.threads)
-    summary = measure(store, evaluate.split, answers, learned)
+    summary = measure(store, evaluate, answers, learned)
     write(summary, store, evaluate.split, answers)
     report(summary)
     console.say(f"{learned:,} tiles to learn from, {perf_counter() - start:.1f} s.")
@@ -50,7 +54,7 @@ def run(baseline: BaselineSection, evaluate: EvaluateSection, engine: EngineSect
 
 def predict(
     store: Store, split: str, baseline: BaselineSection, threads: int | None
-) -> tuple[dict[str, NDArray[np.int64]], int]:
+) -> tuple[dict[str, Labels], int]:
     """Labels (M,) of a split's tiles by each method, and how many tiles it learned from."""
     labels = store.labels("train")
     rows = baselines.chosen(labels, baseline.most, baseline.seed)
@@ -72,9 +76,11 @@ def _features(store: Store, split: str, rows: NDArray[np.int64]) -> baselines.Fe
 
 
 def measure(
-    store: Store, split: str, answers: Mapping[str, NDArray[np.int64]], learned: int
+    store: Store, evaluate: EvaluateSection, answers: Mapping[str, Labels], learned: int
 ) -> dict[str, Any]:
-    """Everything that ``baseline.json`` holds."""
+    """Everything that ``baseline.json`` holds; intervals over places, as the network's."""
+    split = evaluate.split
+    again = Resampling.of(Places.of(store.index, store.split_range(split), evaluate.places))
     actual = store.labels(split)
     return {
         "split": split,
@@ -82,16 +88,27 @@ def measure(
         "learned_from": learned,
         "features": baselines.feature_names(store.bands),
         "methods": {
-            name: metrics.summarize(
-                metrics.confusion(actual, found, len(store.classes)), store.classes
-            )
-            for name, found in answers.items()
+            name: summarize(actual, found, store.classes, again) for name, found in answers.items()
         },
     }
 
 
+def summarize(actual: Labels, found: Labels, classes: Classes, again: Resampling) -> dict[str, Any]:
+    """Measures of labels (N,) that were found."""
+    size, hits = len(classes), (found == actual).astype(np.float64)
+    counts = metrics.confusion(actual, found, size)
+    draws = again.histograms(actual * size + found, size * size).reshape(-1, size, size)
+    summary = metrics.summarize(counts, classes)
+    per_class = summary.pop("per_class")
+    reach = again.share(hits, np.ones(len(hits), bool), metrics.accuracy(draws))
+    summary |= told("accuracy", metrics.accuracy(counts), reach)
+    for name, of in OF_COUNTS.items():
+        summary |= told(name, of(counts), interval(of(draws)))
+    return summary | {"per_class": per_class}
+
+
 def write(
-    summary: Mapping[str, Any], store: Store, split: str, answers: Mapping[str, NDArray[np.int64]]
+    summary: Mapping[str, Any], store: Store, split: str, answers: Mapping[str, Labels]
 ) -> None:
     """Write the measures as JSON, and a row a tile; of tiles without labels nothing but headers."""
     text = json.dumps(summary, indent=2, allow_nan=False)
