@@ -26,6 +26,7 @@ FILES = {
     "probabilities.parquet": "reports",
     "baseline.json": "reports",
 }
+NO_MEASURES = ("n", "temperature")  # numbers of metrics.json that say nothing of how it does
 WHERE = ("trainer", "engine", "data", "tracking", "repeat")  # change no result
 
 
@@ -97,7 +98,7 @@ class Outcome:
         return {
             name: float(value)
             for name, value in self.measures.items()
-            if name != "n" and isinstance(value, int | float)
+            if name not in NO_MEASURES and isinstance(value, int | float)
         }
 
     def interval(self, name: str) -> tuple[float, float] | None:

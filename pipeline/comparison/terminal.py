@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 LONG = 60  # letters of a value that a table shows
-WORDS = {"nll": "negative log-likelihood", "ece": "calibration error", "kappa": "Cohen's kappa"}
+WORDS = {
+    "kappa": "Cohen's kappa",
+    "matthews": "Matthews correlation",
+    "top2_accuracy": "top-2 accuracy",
+    "nll": "negative log-likelihood",
+    "brier": "Brier score",
+    "ece": "calibration error",
+    "aurc": "area under risk over coverage",
+    "macro_auc": "macro area under ROC",
+}
 
 
 def label(measure: str) -> str:
