@@ -6,14 +6,21 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import metrics
 from pipeline.errors import ComparisonError
 from pipeline.evidence import Evidence
+from pipeline.measuring import OF_COUNTS, told
+from pipeline.places import Places
+from pipeline.resampling import Resampling, interval
+from pipeline.types import Classes
 
 Names = NDArray[np.str_]
+Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +123,20 @@ def units(places: Names | None) -> NDArray[np.int64] | None:
     _, codes = np.unique(places, return_inverse=True)
     own = codes.max() + 1 + np.arange(len(places))
     return np.unique(np.where(places == "", own, codes), return_inverse=True)[1].astype(np.int64)
+
+
+def measured(actual: Labels, found: Labels, classes: Classes, places: Places) -> dict[str, Any]:
+    """What labels (N,) that were found are worth, with intervals over places.
+
+    As ``reports/metrics.json`` has it, less what takes probabilities.
+    """
+    again, size, hits = Resampling.of(places), len(classes), (found == actual).astype(np.float64)
+    counts = metrics.confusion(actual, found, size)
+    draws = again.histograms(actual * size + found, size * size).reshape(-1, size, size)
+    summary = metrics.summarize(counts, classes)
+    per_class = summary.pop("per_class")
+    reach = again.share(hits, np.ones(len(hits), bool), metrics.accuracy(draws))
+    summary |= told("accuracy", metrics.accuracy(counts), reach)
+    for name, of in OF_COUNTS.items():
+        summary |= told(name, of(counts), interval(of(draws)))
+    return summary | {"per_class": per_class}

@@ -13,8 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline import metrics
-from pipeline.answers import Answers
+from pipeline.answers import Answers, measured
 from pipeline.comparison.outcome import FILES, Outcome, files, params_of
 from pipeline.errors import ComparisonError
 from pipeline.tracking.place import project_root
@@ -127,7 +126,7 @@ def _measured(bundle: Path, name: str) -> Outcome:
     return Outcome(
         name,
         f"bundle {bundle}, on the {section.split} tiles of {TILES}",
-        metrics.summarize(seen.counts, store.classes),
+        measured(seen.actual, seen.predicted, store.classes, seen.places),
         params_of(None, facts),
         Answers.of(seen),
         str(facts["data_digest"]),

@@ -12,8 +12,9 @@ import numpy as np
 import yaml
 
 from pipeline import metrics
-from pipeline.answers import Answers
+from pipeline.answers import Answers, Labels, measured
 from pipeline.errors import ComparisonError
+from pipeline.places import Places
 from pipeline.tracking.names import flatten
 from pipeline.types import Classes
 
@@ -81,16 +82,22 @@ class Outcome:
         return list(self.measures.get("per_class", {}))
 
     @property
-    def counts(self) -> metrics.Counts | None:
-        """Confusion matrix (K, K), rows true, columns predicted."""
+    def labels(self) -> tuple[Labels, Labels] | None:
+        """The class of each tile (N,) and the one that was found."""
         if self.answers is None:
             return None
         place = {name: k for k, name in enumerate(self.classes)}
-        actual, predicted = (
+        actual, found = (
             np.array([place[name] for name in names.tolist()], np.int64)
             for names in (self.answers.actual, self.answers.predicted)
         )
-        return metrics.confusion(actual, predicted, len(place))
+        return actual, found
+
+    @property
+    def counts(self) -> metrics.Counts | None:
+        """Confusion matrix (K, K), rows true, columns predicted."""
+        labels = self.labels
+        return None if labels is None else metrics.confusion(*labels, len(self.classes))
 
     @property
     def figures(self) -> dict[str, float]:
@@ -131,9 +138,12 @@ def pooled(outcomes: Sequence[Outcome], name: str) -> Outcome:
         joined,
         " ".join(sorted(outcome.data_digest for outcome in outcomes)).strip(),
     )
-    counts = whole.counts
-    assert counts is not None, "it has answers"
-    return replace(whole, measures=metrics.summarize(counts, Classes(tuple(whole.classes))))
+    labels = whole.labels
+    assert labels is not None, "it has answers"
+    places = Places.alone(joined.ids.tolist())
+    if joined.places is not None:
+        places = Places("places", np.where(joined.places == "", joined.ids, joined.places))
+    return replace(whole, measures=measured(*labels, Classes(tuple(whole.classes)), places))
 
 
 def files(folder: Path) -> dict[str, Path]:

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import baselines, console, metrics
+from pipeline import baselines, console
+from pipeline.answers import measured
 from pipeline.baselines import NAMES, Labels
 from pipeline.errors import StoreError
-from pipeline.measuring import OF_COUNTS, told
 from pipeline.places import Places
-from pipeline.resampling import Resampling, interval
 from pipeline.store import ROOT, Store
-from pipeline.types import Classes
 
 if TYPE_CHECKING:
     from pipeline.schema import BaselineSection, EngineSection, EvaluateSection
@@ -80,7 +78,7 @@ def measure(
 ) -> dict[str, Any]:
     """Everything that ``baseline.json`` holds; intervals over places, as the network's."""
     split = evaluate.split
-    again = Resampling.of(Places.of(store.index, store.split_range(split), evaluate.places))
+    places = Places.of(store.index, store.split_range(split), evaluate.places)
     actual = store.labels(split)
     return {
         "split": split,
@@ -88,23 +86,9 @@ def measure(
         "learned_from": learned,
         "features": baselines.feature_names(store.bands),
         "methods": {
-            name: summarize(actual, found, store.classes, again) for name, found in answers.items()
+            name: measured(actual, found, store.classes, places) for name, found in answers.items()
         },
     }
-
-
-def summarize(actual: Labels, found: Labels, classes: Classes, again: Resampling) -> dict[str, Any]:
-    """Measures of labels (N,) that were found."""
-    size, hits = len(classes), (found == actual).astype(np.float64)
-    counts = metrics.confusion(actual, found, size)
-    draws = again.histograms(actual * size + found, size * size).reshape(-1, size, size)
-    summary = metrics.summarize(counts, classes)
-    per_class = summary.pop("per_class")
-    reach = again.share(hits, np.ones(len(hits), bool), metrics.accuracy(draws))
-    summary |= told("accuracy", metrics.accuracy(counts), reach)
-    for name, of in OF_COUNTS.items():
-        summary |= told(name, of(counts), interval(of(draws)))
-    return summary | {"per_class": per_class}
 
 
 def write(
