@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import assessment, ballots, breakdown, metrics, results
+from pipeline import assessment, ballots, beside, breakdown, metrics, results
 from pipeline.ensemble import Member
 from pipeline.metrics import Counts
 from pipeline.types import Classes
@@ -88,6 +88,7 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
             subject=subject,
             inside=inside,
             measures=measures,
+            baselines=beside.rows(reports) if measures and tells else [],
             scores=_scores(reports, measures) if measures and tells else None,
             ensemble=voted
             and {
@@ -105,8 +106,8 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
     return page
 
 
-def render(**content: Any) -> str:
-    """Fill in the template."""
+def render(template: str = "index.html.j2", **content: Any) -> str:
+    """Fill in a template."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -116,7 +117,7 @@ def render(**content: Any) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    return environment.get_template("index.html.j2").render(**content)
+    return environment.get_template(template).render(**content)
 
 
 def _json(path: Path) -> Any:
@@ -205,9 +206,14 @@ def _matrix(path: Path, classes: Classes) -> Matrix | None:
     found, counts = read_confusion(path)
     if found != classes:  # of another network
         return None
+    return Matrix(cells(counts, classes), metrics.weakest(counts, classes).sentence())
+
+
+def cells(counts: Counts, classes: Classes) -> list[tuple[str, list[Cell]]]:
+    """Rows of a confusion matrix, each with the name of its class."""
     rows = []
     for name, row in zip(classes, counts.tolist(), strict=True):
         total = sum(row)
-        cells = [Cell(n, n / total if total else 0.0, metrics.percent(n, total)) for n in row]
-        rows.append((name, cells))
-    return Matrix(rows, metrics.weakest(counts, classes).sentence())
+        shown = [Cell(n, n / total if total else 0.0, metrics.percent(n, total)) for n in row]
+        rows.append((name, shown))
+    return rows

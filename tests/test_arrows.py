@@ -20,12 +20,12 @@ ORDER = [
     "network", "voting", "ensemble", "selection", "channels", "transfer", "wording", "receptive",
     "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
     "places", "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
-    "breakdown", "assessment", "matching",
+    "breakdown", "assessment", "matching", "paired", "answers", "baselines", "beside",
     "diversity", "ballots", "results", "telling",
     "reconstruction", "bundle", "trained", "mapping", "distortions",
     "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "tasks", "probes",
     "figures", "report", "tracking", "donor", "members", "side_by_side", "config_messages",
-    "config", "config_difference", "stages", "__main__",
+    "config", "config_difference", "comparison", "repeat", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
 WHERE = {"data", "trainer", "engine", "tracking"}

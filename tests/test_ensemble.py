@@ -206,7 +206,7 @@ def test_members_votes_and_their_differences_are_reported(
     printed = capsys.readouterr().out
     assert "soft vote (counts)" in printed
     assert "the paradox of diversity" in printed
-    assert evaluate.flat(written, "test")["test_accuracy/member2"] == accuracy
+    assert results.flat(written, "test")["test_accuracy/member2"] == accuracy
 
 
 @pytest.mark.parametrize(("wanted", "inside"), [(None, 1), (2, 2), (0, 0)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline import (
     assessment,
     ballots,
+    beside,
     breakdown,
     calibration,
     console,
@@ -20,6 +22,7 @@ from pipeline import (
     results,
     telling,
 )
+from pipeline.beside import Baseline
 from pipeline.breakdown import Row
 from pipeline.evidence import Evidence
 from pipeline.matching import UNKNOWN
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from pipeline.store import Store
 
 REPORTS = Path("reports")
+BASELINE = REPORTS / "baseline.json"
 ELSEWHERE = Path("evaluations")  # of bundles and stores that are not the pipeline's own
 SHOWN = 8  # tiles of the figure of reconstructions
 
@@ -60,7 +64,11 @@ def run(
     task = reconstruct if trained.bundle.reconstructs else classify
     summary = task(trained, evaluate, reports)
     if reports == REPORTS and own:
-        record(summary, evaluate.split, trained, tracking)
+        others = beside.rows(REPORTS)
+        beside.report(
+            trained.bundle.params.get("model", {}).get("name", "network"), summary, others
+        )
+        record(summary, evaluate.split, trained, tracking, others)
     else:
         console.say(f"Wrote {reports}/.")
 
@@ -193,14 +201,20 @@ def draw_reconstructions(
 
 
 def record(
-    summary: dict[str, Any], split: str, trained: Trained, tracking: TrackingSection
+    summary: dict[str, Any],
+    split: str,
+    trained: Trained,
+    tracking: TrackingSection,
+    others: Sequence[Baseline],
 ) -> None:
     """Add numbers, files and figures to the MLflow run of these weights."""
     from pipeline.tracking import find
 
     with find(tracking, trained.bundle.digest, params=trained.bundle.params) as run:
-        run.metrics(results.flat(summary, split))
+        run.metrics(results.flat(summary, split) | beside.flat(others))
         for name in results.FILES:
             run.artifact(REPORTS / name, "evaluate")
+        if others:
+            run.artifact(BASELINE, "evaluate")
         for path in sorted((REPORTS / results.FIGURES).glob("*.png")):
             run.figure(path)
