@@ -48,6 +48,7 @@ class Store:
     resolution: float | None  # metres a pixel, if all tiles share it
     counts: dict[str, dict[str, int]]  # split -> class -> tiles
     shard_rows: dict[str, list[int]]  # split -> tiles of each shard
+    looks: dict[str, Any]  # split -> band -> how its pixels are spread, as shift.Look tells it
 
     @classmethod
     def open(cls, root: Path = ROOT) -> Store:
@@ -66,6 +67,7 @@ class Store:
                 resolution=meta["resolution"],
                 counts=meta["counts"],
                 shard_rows=meta["shard_rows"],
+                looks=meta.get("looks", {}),  # of a store that an earlier version wrote: none
             )
             store._check()
         except (KeyError, TypeError, AttributeError) as error:  # what is not there, or another kind

@@ -15,7 +15,8 @@ from tests.imports import imports_of, modules, stage_deps
 
 # A module imports only from those before it. A package stands for all that is in it.
 ORDER = [
-    "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
+    "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "exclusion",
+    "duplicates", "lookalikes", "leakage", "leaks", "shift", "sources",
     "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
     "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
     "faults", "tables", "diagram", "source", "plain", "metrics", "reconstruction", "bundle",
