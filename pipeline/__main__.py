@@ -53,11 +53,30 @@ def _parser() -> argparse.ArgumentParser:
     compose.add_argument("overrides", nargs="*", metavar="group=option|section.key=value")
     ui = commands.add_parser("ui", help="serve MLflow's pages and print the link to the runs")
     ui.add_argument("--port", type=int, default=5000)
+    doubt = commands.add_parser(
+        "label-errors", help="labels that look wrong, ranked: reports/label_errors.csv"
+    )
+    doubt.add_argument("--folds", type=_two_or_more, help="networks that are trained; 4")
+    doubt.add_argument("--epochs", type=_one_or_more, help="of each of them; 6")
     for stage, text in STAGES.items():
         command = commands.add_parser(stage, help=text)
         if stage == "predict":
             command.add_argument("scene", nargs="?", help="a name in predict.scenes; all if absent")
     return parser
+
+
+def _one_or_more(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _two_or_more(text: str) -> int:
+    return _at_least(2, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got {text!r}")
+    return int(text)
 
 
 def _compose(overrides: Sequence[str]) -> None:
@@ -126,6 +145,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from pipeline.tracking.ui import serve
 
             serve(arguments["port"])
+        elif command == "label-errors":
+            from pipeline.config import load
+            from pipeline.label_errors import run
+
+            run(load(), **{k: v for k, v in arguments.items() if v is not None})
         else:
             _run_stage(command, {k: v for k, v in arguments.items() if v is not None})
     except (PipelineError, OSError) as error:

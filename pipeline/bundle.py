@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Bundle:
     params: dict[str, Any]  # sections of params.yaml that it was trained with
     versions: dict[str, str]
     digest: str  # sha256 of the weights' file; the tag model_digest of its MLflow run
+    # How the pixels that it was trained on are spread, as shift.Look tells it; of an old one: {}.
+    look: dict[str, Any] = field(default_factory=dict)
 
     @property
     def bands(self) -> Bands:
@@ -134,7 +136,12 @@ def as_input(pixels: Tensor) -> Tensor:
 
 
 def save(
-    network: Network, *, data_digest: str, params: dict[str, Any], root: Path = Path("models")
+    network: Network,
+    *,
+    data_digest: str,
+    params: dict[str, Any],
+    look: dict[str, Any] | None = None,
+    root: Path = Path("models"),
 ) -> Bundle:
     """Write a bundle; the same network and parameters give the same bytes."""
     from safetensors.torch import save as serialize
@@ -153,6 +160,7 @@ def save(
         "parameters": params,
         "versions": _versions(),
         "digest": digest,
+        "look": look or {},
     }
     root.mkdir(parents=True, exist_ok=True)
     _write(root / WEIGHTS, weights)
@@ -180,6 +188,7 @@ def load(root: Path = Path("models")) -> Bundle:
         params=facts["parameters"],
         versions=facts["versions"],
         digest=digest,
+        look=facts.get("look", {}),
     )
 
 

@@ -20,8 +20,9 @@ ORDER = [
     "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
     "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
     "faults", "tables", "diagram", "source", "plain", "metrics", "reconstruction", "bundle",
-    "trained", "mapping", "distortions", "augment", "order", "feeding", "data", "optimization",
+    "trained", "mapping", "glance", "distortions", "augment", "order", "feeding", "data", "optimization",
     "tasks", "probes", "figures", "report",
+    "confident", "label_errors",
     "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.

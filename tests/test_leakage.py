@@ -71,13 +71,14 @@ def _bars(windows: NDArray[Any], noise_in: float = 0.0) -> tuple[float, float]:
     rng = np.random.default_rng(2)
     tiles, split = windows[:, :28, :28].copy(), _split(len(windows))
     wide = windows.reshape(-1, 4).astype(float)
-    known = texture(Sketcher(28, wide.mean(0), wide.std(0)).centre(tiles)) >= TEXTURE
+    deviation = wide.std(0)
+    known = texture(Sketcher(28, wide.mean(0), deviation).centre(tiles)) >= TEXTURE
     train = rng.choice(np.flatnonzero(known & (split == 0)), PLANTED, replace=False)
     later = rng.choice(np.flatnonzero(split > 0), PLANTED, replace=False)
     moves = rng.choice([(2, 0), (0, 2), (2, 2), (1, 2)], PLANTED)
     for one, other, (down, across) in zip(train, later, moves, strict=True):
         moved = windows[one, down : down + 28, across : across + 28]
-        grain = rng.normal(0, 1, moved.shape) * noise_in * wide.std(0)
+        grain = rng.normal(0, 1, moved.shape) * noise_in * deviation
         tiles[other] = np.clip(np.rint(moved + grain), 0, np.iinfo(tiles.dtype).max)
     found = _find(tiles, split)
     planted = set(zip(train.tolist(), later.tolist(), strict=True))

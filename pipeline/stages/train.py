@@ -150,7 +150,7 @@ def run(
             raise KeyboardInterrupt from stop
         if not lightning.is_global_zero:
             return
-        kept = _keep(task, keeper, params, store.digest)
+        kept = _keep(task, keeper, params, store)
         record.tag("model_digest", kept.digest)
         record.artifact(MODELS, "model")
         record.artifact(CURVES, "train")
@@ -182,13 +182,19 @@ def _tell(lines: Sequence[str]) -> None:
 
 
 def _keep(
-    task: Learner, keeper: trainers.BestCheckpoint, params: dict[str, Any], data_digest: str
+    task: Learner, keeper: trainers.BestCheckpoint, params: dict[str, Any], store: Store
 ) -> Bundle:
     """Write the bundle with the weights of the best epoch."""
     assert keeper.best_model_score is not None, "an epoch or more was trained and measured"
     best = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
     task.load_state_dict(best["state_dict"])
-    kept = bundle.save(task.final, data_digest=data_digest, params=params, root=MODELS)
+    kept = bundle.save(
+        task.final,
+        data_digest=store.digest,
+        params=params,
+        look=store.looks.get("train"),
+        root=MODELS,
+    )
     say(
         f"Kept epoch {best['epoch'] + 1}, {keeper.monitor} {float(keeper.best_model_score):.4f}, "
         f"in {MODELS}/ ({kept.digest[:12]})."
