@@ -27,9 +27,7 @@ class Glance:
     unlike: list[str]
 
 
-def glance(
-    dataset: Any, indexes: list[int], bundle: Bundle, reading: Reading
-) -> Glance | None:
+def glance(dataset: Any, indexes: list[int], bundle: Bundle, reading: Reading) -> Glance | None:
     """Compare an open raster; None where the bundle tells nothing or the scene holds no data."""
     if not bundle.look:
         return None

@@ -13,11 +13,12 @@ import numpy as np
 
 from pipeline.divide import Division
 from pipeline.errors import SplitError
-from pipeline.leakage import KINDS, Leaks
+from pipeline.leakage import KINDS, Leaks, find
 from pipeline.split import DROPPED, SPLITS, Codes
 
 if TYPE_CHECKING:
     from pipeline.schema import SplitSection
+    from pipeline.store import Store
 
 FILE = Path("reports/leakage.csv")
 COLUMNS = (
@@ -105,4 +106,26 @@ def sentences(found: Mapping[str, Any], dropped: Mapping[str, int]) -> list[str]
         )
     if within := sum(found["copies_within"].values()):
         told.append(f"{within:,} tiles repeat another of their own split.")
+    return told
+
+
+def again(store: Store, measured: str) -> list[str]:
+    """What makes measures of a split of a store look better than they are: whoever wrote it."""
+    split = np.repeat(np.arange(len(SPLITS)), [store.count(name) for name in SPLITS])
+    place = SPLITS.index(measured)
+    leaks = find(store.at, split, store.tile_size, store.mean, store.std)
+    told = []
+    for kinds, what in ((("same", "turned"), "copies"), (("near",), "near copies")):
+        wanted = np.isin(leaks.kind, [KINDS.index(kind) for kind in kinds])
+        tiles = {
+            int(mine)
+            for one, other in ((leaks.first, leaks.second), (leaks.second, leaks.first))
+            for mine in one[wanted & (split[one] == place) & (split[other] == 0)]
+        }
+        if tiles and place:
+            told.append(
+                f"{len(tiles):,} of {store.count(measured):,} {measured} tiles are {what} of "
+                "training tiles, which makes the network look better than it is. Ingest again with "
+                f"split.{'near_duplicates' if what.startswith('near') else 'duplicates'}=drop."
+            )
     return told

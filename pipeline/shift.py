@@ -64,13 +64,12 @@ class Look:
         values = wide[kept]
         steps = np.abs(np.diff(wide, axis=2))[kept[:, :, 1:] & kept[:, :, :-1]]
         quantiles = np.percentile(values, LEVELS, axis=0).T
-        reach = 0.05 * (quantiles[:, HIGH] - quantiles[:, LOW]) + 1e-9
-        edges = np.stack([quantiles[:, LOW] - reach, quantiles[:, HIGH] + reach], axis=1)
+        edges = _edges(quantiles, whole=pixels.dtype.kind in "iu")
         return cls(
             tuple(bands),
             quantiles,
             values.std(axis=0),
-            steps.mean(axis=0) if len(steps) else np.zeros(len(edges)),
+            steps.mean(axis=0) if len(steps) else np.zeros(len(quantiles)),
             edges,
             np.stack([_counts(v, e) for v, e in zip(values.T, edges, strict=True)]),
         )
@@ -104,6 +103,20 @@ class Look:
         """Shares (C,) of values (N, C) outside the range of all but two in a thousand of these."""
         beyond = (values < self.quantiles[:, LOW]) | (values > self.quantiles[:, HIGH])
         return np.asarray(beyond.mean(axis=0))
+
+
+def _edges(quantiles: Floats, *, whole: bool) -> Floats:
+    """Ends of histograms (C, 2) a little beyond the quantiles.
+
+    Bins of whole numbers hold equally many of them each: else they would look like a comb.
+    """
+    low, high = quantiles[:, LOW], quantiles[:, HIGH]
+    reach = 0.05 * (high - low) + 1e-9
+    if not whole:
+        return np.stack([low - reach, high + reach], axis=1)
+    width = np.ceil((high - low + 2 * reach) / BINS)
+    start = np.floor(low - reach) - 0.5
+    return np.stack([start, start + BINS * np.maximum(width, 1)], axis=1)
 
 
 def _counts(values: Floats, edges: Floats) -> NDArray[np.int64]:
@@ -144,10 +157,11 @@ def _scaled(seen: Look, found: Look) -> str | None:
     near = abs(np.log(factor / known[0])) < np.log(2.5)
     value = max(known[0], 1 / known[0]) if near else max(factor, 1 / factor)
     cause = known[1] if near else "another unit, scaling or sensor"
+    told = f"{float(f'{value:.3g}'):,.10g}"  # three digits, and never as a power of ten
     return (
-        f"values are about {value:,.3g} times {'larger' if factor > 1 else 'smaller'} than in "
-        f"training ({_medians(seen, found, int(np.abs(logs).argmax()))}): {cause}?"
-    ).replace("1e+04", "10,000")
+        f"values are about {told} times {'larger' if factor > 1 else 'smaller'} than in training "
+        f"({_medians(seen, found, int(np.abs(logs).argmax()))}): {cause}?"
+    )
 
 
 def _offset(seen: Look, found: Look) -> str | None:

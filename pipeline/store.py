@@ -177,6 +177,16 @@ class Store:
             out[here] = shard[wanted[here] - start]
         return out
 
+    def at(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        """Pixels (N, H, W, C) of rising rows of the index, whatever their splits."""
+        parts = [np.empty((0, *self.tile_shape), self.dtype)]
+        for split in SPLITS:
+            own = self.split_range(split)
+            here = rows[(rows >= own.start) & (rows < own.stop)]
+            if len(here):
+                parts.append(self.pixels(split, here - own.start))
+        return np.concatenate(parts)
+
     def tile(self, row: int) -> Tile:
         """One tile, by its row of the index."""
         facts = self.index.iloc[row]

@@ -20,9 +20,9 @@ ORDER = [
     "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
     "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
     "faults", "tables", "diagram", "source", "plain", "metrics", "reconstruction", "bundle",
-    "trained", "mapping", "glance", "distortions", "augment", "order", "feeding", "data", "optimization",
-    "tasks", "probes", "figures", "report",
-    "confident", "label_errors",
+    "trained", "mapping", "glance", "distortions", "augment", "order", "feeding", "data",
+    "optimization", "tasks", "probes", "figures", "report",
+    "looking", "confident", "label_errors", "mistakes",
     "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.

@@ -23,14 +23,14 @@ def spread(looks: Mapping[str, Look], title: str, caption: str = "") -> Figure:
         2.75 * columns + 0.4,
         2.2 * rows + 1.3,
         title,
-        "Share of pixels by value, each set on its own scale. Ticks below: the range of all but "
+        "Share of pixels by value; ends hold what lies beyond. Ticks below: the range of all but "
         f"two in a thousand pixels of {next(iter(looks))}. {caption}".strip(),
     )
     grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for i, (axes, band) in enumerate(zip(grid, bands, strict=False)):
         for (name, look), colour in zip(looks.items(), COLOURS, strict=False):
             edges = np.linspace(*look.edges[i], look.counts.shape[1] + 1)
-            share = look.counts[i] / max(1, look.counts[i].max())
+            share = look.counts[i] / max(1, look.counts[i].sum()) / (edges[1] - edges[0])
             first = name == next(iter(looks))
             axes.stairs(share, edges, color=colour, fill=first, alpha=0.5 if first else 1.0,
                         linewidth=1.3, label=name)  # fmt: skip
@@ -38,7 +38,10 @@ def spread(looks: Mapping[str, Look], title: str, caption: str = "") -> Figure:
                 ends = look.quantiles[i, [LOW, HIGH]]
                 axes.plot(ends, [0, 0], "|", color=INK, ms=9, clip_on=False)
         axes.set_title(band, fontsize=9, color=INK)
-        axes.set(yticks=[], ylim=(0, 1.05))
+        low = min(float(look.quantiles[i, LOW]) for look in looks.values())
+        high = max(float(look.quantiles[i, HIGH]) for look in looks.values())
+        beyond = 0.06 * (high - low) + 1e-9
+        axes.set(yticks=[], ylim=(0, None), xlim=(low - beyond, high + beyond))
         axes.tick_params(labelsize=7, color=FAINT, labelcolor=FAINT)
         axes.xaxis.get_major_locator().set_params(nbins=5)
         axes.spines[["top", "right", "left"]].set_visible(False)

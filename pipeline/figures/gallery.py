@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 UNIT = 0.72  # inches that a tile is wide
 WIDE = 2 * 1.04 + 0.3  # of a tile in two looks, in units
 LINE = 0.27  # height of a line of words
-LETTERS = 24  # of a line above a tile
+LETTERS = 29  # of a line above a tile
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +53,16 @@ def gallery(rows: Sequence[Row], bands: Bands, title: str, caption: str = "") ->
     most = max(len(row.tiles) for row in rows)
     lines = max(len(shown.lines) for row in rows for shown in row.tiles)
     heights = [LINE * (lines + 1.3 * bool(row.heading)) + 1.25 for row in rows]
-    names = ", ".join(bands.names[i] for i in bands.natural)
-    false = ", ".join(bands.names[i] for i in bands.false_colour)
+    natural, false = (
+        ", ".join(bands.names[i] for i in chosen) for chosen in (bands.natural, bands.false_colour)
+    )
     figure, axes = canvas(
         WIDE * most - 0.3,
         sum(heights),
         UNIT,
         title,
-        f"Each tile twice: red, green, blue = {names}, and = {false}; stretched from percentile 2 "
-        f"to 98 over the tiles shown. {caption}".strip(),
+        f"Each tile in natural colour ({natural}) and in false colour ({false} as red, green, "
+        f"blue), stretched from percentile 2 to 98 over the tiles shown. {caption}".strip(),
     )
     top = 0.0
     for row, height in zip(rows, heights, strict=True):

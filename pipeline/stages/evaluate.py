@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import console, metrics, reconstruction
+from pipeline import console, leaks, metrics, mistakes, reconstruction
 from pipeline.metrics import Counts
 from pipeline.trained import Trained
 from pipeline.types import Classes
@@ -51,7 +51,14 @@ def classify(trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
     write_confusion(counts, classes)
     write_predictions(_ids(store, evaluate.split), actual, probabilities, classes)
     draw(counts, classes, evaluate.split)
+    wrong = mistakes.Measured.of(
+        store, evaluate.split, _ids(store, evaluate.split), actual, probabilities
+    )
+    what = f"{len(actual):,} {evaluate.split} tiles"
+    mistakes.draw(wrong, store.bands, classes, what, FIGURES)
     report(summary, counts, classes)
+    for sentence in leaks.again(store, evaluate.split):
+        console.warn(sentence)
     return summary
 
 
