@@ -70,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     repeat.add_argument("overrides", nargs="*", metavar="group=option|section.key=value")
     repeat.add_argument("--name", help="of the DVC experiments, before their number")
     repeat.add_argument("--force", action="store_true", help="run again what has that name")
+    doubt = commands.add_parser(
+        "label-errors", help="labels that look wrong, ranked: reports/label_errors.csv"
+    )
+    doubt.add_argument("--folds", type=_two_or_more, help="networks that are trained; 4")
+    doubt.add_argument("--epochs", type=_one_or_more, help="of each of them; 6")
     for stage, text in STAGES.items():
         command = commands.add_parser(stage, help=text)
         if stage == "predict":
@@ -79,6 +84,20 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--store", metavar="DIR", help="tiles; data/tiles/ if absent")
             command.add_argument("--out", metavar="DIR", help="where the measures go")
     return parser
+
+
+def _one_or_more(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _two_or_more(text: str) -> int:
+    return _at_least(2, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got {text!r}")
+    return int(text)
 
 
 def _compose(overrides: Sequence[str]) -> None:
@@ -156,6 +175,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from pipeline.repeat import repeat
 
             repeat(arguments["overrides"], name=arguments["name"], force=arguments["force"])
+        elif command == "label-errors":
+            from pipeline.config import load
+            from pipeline.label_errors import run
+
+            run(load(), **{k: v for k, v in arguments.items() if v is not None})
         else:
             _run_stage(command, {k: v for k, v in arguments.items() if v is not None})
     except (PipelineError, OSError) as error:

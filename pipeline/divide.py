@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 BLOCK_TILES = 10  # width of a block where split.block_size is not set
 STRADDLING = "straddles two splits"
 BEYOND = "beyond split.train_per_class"
+EXCLUDED = "in source.exclude"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class Division:
     method: str
     why: str
     dropped: Counter[str] = field(default_factory=Counter)  # reason -> tiles without a split
+    # Split -> earlier split -> tiles that touch one of it; empty where no tile has a place.
+    neighbours: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,17 @@ class Places:
         )
 
 
-def divide(facts: pa.Table, kind: str, classes: Classes, section: SplitSection) -> Division:
+def divide(
+    facts: pa.Table,
+    kind: str,
+    classes: Classes,
+    section: SplitSection,
+    excluded: NDArray[np.bool_] | None = None,
+) -> Division:
     """Split tiles; fails where ground or a group is in two splits, or a split lacks a class.
 
-    Without classes the tiles are split as those of one class would be.
+    Without classes the tiles are split as those of one class would be. Excluded tiles (N,) have no
+    split; the others are where they would be beside them, so that what is left can be compared.
     """
     if section.train_per_class is not None and not len(classes):
         raise SplitError(
@@ -106,17 +116,42 @@ def divide(facts: pa.Table, kind: str, classes: Classes, section: SplitSection) 
         split = assign(units, places.label, fractions, section.seed)
     if squares is not None:
         _drop_straddling(places, squares, split)
+    straddling = int((split == DROPPED).sum())
+    if excluded is not None:
+        straddling -= int((excluded & (split == DROPPED)).sum())
+        split[excluded] = DROPPED
     if len(pairs := overlaps(places.bounds, places.frame, split)):
         _refuse_ground(facts, pairs[0], split, method)
     if method == "official":
         _refuse_torn_groups(facts, places.group, split)
     _refuse_gaps(places.label, split, classes, fractions, method, section.folds)
-    dropped = Counter({STRADDLING: int((split == DROPPED).sum())})
+    dropped = Counter({STRADDLING: straddling})
+    if excluded is not None:
+        dropped[EXCLUDED] = int(excluded.sum())
     if section.train_per_class is not None:
         many = beyond(split, places.label, section.train_per_class, section.seed)
         dropped[BEYOND] = int(many.sum())
         split = np.where(many, DROPPED, split)
-    return Division(split, method, why, dropped)
+    return Division(split, method, why, dropped, _neighbours(places, split))
+
+
+def _neighbours(places: Places, split: Codes) -> dict[str, dict[str, int]]:
+    """How many tiles of each split touch a tile of an earlier one."""
+    if not (places.frame >= 0).any():
+        return {}
+    pairs = overlaps(places.bounds, places.frame, split, touching=True)
+    return {
+        name: {
+            SPLITS[earlier]: len(np.unique(pairs[_between(split[pairs], earlier, later), 1]))
+            for earlier in range(later)
+        }
+        for later, name in enumerate(SPLITS)
+        if later
+    }
+
+
+def _between(splits: Codes, earlier: int, later: int) -> NDArray[np.bool_]:
+    return np.asarray((splits == (earlier, later)).all(axis=1))
 
 
 def _method(places: Places, kind: str, section: SplitSection) -> tuple[str, str]:

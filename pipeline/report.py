@@ -70,6 +70,7 @@ class Inside:
     activations: Sequence[Picture] = ()
     kernels: Sequence[Picture] = ()
     reconstructions: Sequence[Picture] = ()
+    pitfalls: Sequence[Picture] = ()  # of the store: what could make measures look too good
 
 
 def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]) -> Path:
@@ -100,6 +101,8 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
             network=_json(reports / "network" / "network.json"),
             diagram=_inline(reports / "network" / "network.svg"),
             maps=_maps(reports / "maps", scenes) if tells else [],
+            mistakes=_mistakes(reports / "figures") if tells and measures else [],
+            leakage=(_json(reports / "ingest.json") or {}).get("leakage"),
         ),
         encoding="utf-8",
     )
@@ -132,12 +135,23 @@ def _inline(path: Path) -> str | None:
 
 
 def _maps(folder: Path, scenes: Iterable[str]) -> list[Picture]:
-    """Pictures of the scenes that are there."""
-    return [
-        Picture(scene, path, f"The scene {scene} beside its class map.")
+    """Pictures of the scenes that are there, each with its bands beside those of training."""
+    found = [
+        (Picture(scene, folder / f"{scene}.png", f"The scene {scene} beside its class map."),
+         Picture("", folder / "bands" / f"{scene}.png", f"Bands of {scene} beside training."))
         for scene in scenes
-        if (path := folder / f"{scene}.png").is_file()
-    ]
+    ]  # fmt: skip
+    return [picture for pair in found for picture in pair if picture.path.is_file()]
+
+
+def _mistakes(folder: Path) -> list[Picture]:
+    """What ``evaluate`` drew of the tiles that it found wrong."""
+    alts = {
+        "errors.png": "The worst tiles of each pair of classes that is confused.",
+        "scenes.png": "A confusion matrix for each scene.",
+    }
+    paths = {folder / name: alt for name, alt in alts.items()}
+    return [Picture("", path, alt) for path, alt in paths.items() if path.is_file()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,6 +47,10 @@ class TilesSection(Section):
 BandsSetting = list[str] | dict[str, Annotated[int, Field(ge=1)]]
 
 
+# Tiles to leave out: ids, or a CSV file with a column tile_id or id.
+Exclude = str | list[str] | None
+
+
 class FoldersSource(Section):
     """Rasters in class folders: ``root/<class>/*.tif``."""
 
@@ -60,6 +64,8 @@ class FoldersSource(Section):
     alpha_mask: bool = False  # the file's alpha band or mask marks what is valid
     make: list[str] = []  # stages that make this source
     extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
+    exclude: Exclude = None
+    excluded: str = ""  # what DVC watches of it
 
 
 class ScenesSource(Section):
@@ -79,6 +85,8 @@ class ScenesSource(Section):
     alpha_mask: bool = False
     make: list[str] = []  # stages that make this source
     extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
+    exclude: Exclude = None
+    excluded: str = ""  # what DVC watches of it
 
     @model_validator(mode="after")
     def _has_classes(self) -> ScenesSource:
@@ -101,6 +109,8 @@ class SatSource(Section):
     classes: list[str] | None = None  # None: the file's own annotations
     make: list[str] = []  # stages that make this source
     extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
+    exclude: Exclude = None
+    excluded: str = ""  # what DVC watches of it
 
 
 Source = Annotated[FoldersSource | ScenesSource | SatSource, Field(discriminator="kind")]
@@ -117,6 +127,8 @@ class SplitSection(Section):
     train_per_class: Count | None = None  # training tiles of a class, at most; None: all
     folds: Annotated[int, Field(ge=2)] | None = None  # parts, each the test once; None: split.test
     fold: Annotated[int, Field(ge=0)] = 0  # the part that is the test
+    duplicates: Literal["error", "drop"] = "error"  # the same tile in two splits
+    near_duplicates: Literal["report", "drop"] = "report"  # moved a little, or with some noise
     seed: Seed
 
     @property

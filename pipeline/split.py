@@ -161,17 +161,21 @@ def number(keys: NDArray[np.int64]) -> Codes:
     return units
 
 
-def overlaps(bounds: NDArray[np.float64], frame: Codes, split: Codes) -> NDArray[np.int64]:
-    """Pairs (P, 2) of tiles of different splits that share ground.
+def overlaps(
+    bounds: NDArray[np.float64], frame: Codes, split: Codes, *, touching: bool = False
+) -> NDArray[np.int64]:
+    """Pairs (P, 2) of tiles of different splits that share ground; the earlier split is first.
 
     ``bounds`` (N, 4) are left, bottom, right, top within a frame; -1 is no frame. Tiles that touch,
-    or that overlap by less than a thousandth of a side, as rounding makes them do, share nothing.
+    or that overlap by less than a thousandth of a side, as rounding makes them do, share nothing,
+    unless those that touch are asked for, too.
     """
     import shapely
 
     pairs = [np.empty((0, 2), np.int64)]
     side = np.minimum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
-    shrunk = bounds + side[:, None] * np.array([1, 1, -1, -1]) * 5e-4
+    inwards = np.array([1, 1, -1, -1]) * (-1 if touching else 1)
+    shrunk = bounds + side[:, None] * inwards * 5e-4
     for value in np.unique(frame[(frame >= 0) & (split >= 0)]):
         here = np.flatnonzero((frame == value) & (split >= 0))
         here = here[_near_another_split(shrunk[here], split[here])]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline import bundle
+from pipeline import bundle, results
 from pipeline.bundle import Bundle
 from pipeline.ensemble import Ensemble, ManyViews, heard, member_of, passes
 from pipeline.errors import BundleError, ConfigError

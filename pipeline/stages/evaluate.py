@@ -18,6 +18,8 @@ from pipeline import (
     calibration,
     console,
     evidence,
+    leaks,
+    mistakes,
     reconstruction,
     results,
     telling,
@@ -100,9 +102,14 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
     rows = _rows(measured, trained.store, split)
     results.write(summary, found, rows, reports)
     draw(measured, summary, rows, split, reports / results.FIGURES)
+    wrong = mistakes.Measured.of(trained.store, split, found.ids, found.actual, found.probabilities)
+    what = f"{len(found.actual):,} {split} tiles"
+    mistakes.draw(wrong, trained.store.bands, found.classes, what, reports / results.FIGURES)
     telling.classified(summary, measured.counts, found.classes, rows)
     if members:
         telling.voted(summary["ensemble"])
+    for sentence in leaks.again(trained.store, split):
+        console.warn(sentence)
     return summary
 
 
