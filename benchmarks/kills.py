@@ -193,10 +193,10 @@ def lines(found: Found) -> Iterator[str]:
     yield f"## {found.processes} {noun}"
     yield ""
     yield (
-        f"Kills: {len(found.kills)}. Trainings that came to their end: {len(found.digests)}. Starts "
-        f"that went on from a checkpoint: {found.resumed}. Kills that left a checkpoint half "
-        f"written: {found.torn}. Checkpoints that were damaged under their final name and passed "
-        f"over: {found.passed_over}."
+        f"Kills: {len(found.kills)}. Trainings that came to their end: {len(found.digests)}. "
+        f"Starts that went on from a checkpoint: {found.resumed}. Kills that left a checkpoint "
+        f"half written: {found.torn}. Checkpoints that were damaged under their final name and "
+        f"passed over: {found.passed_over}."
     )
     yield ""
     yield "| where the kill hit | kills | epochs |"

@@ -25,8 +25,8 @@ BAR = Bar(0.9, 1.1)
 SPARE = 2 * 2**30  # bytes of the disk that stay free
 PAIRS = 2
 KINDS = {"Rss": "all pages", "Anonymous": "anonymous pages"}
-OPTIONS = ["model=lecture", "data.mode=streamed"]
-BATCH = 32
+OPTIONS = ["model=lecture", "data.mode=streamed", "augment=none"]
+BATCH = 256
 
 
 def measure() -> Iterator[Row]:

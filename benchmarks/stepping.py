@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.__main__ import main  # before torch: it sets how threads wait
 from pipeline.console import say
 
-EVERY = 100
+EVERY = 25
 
 
 def watch() -> None:

@@ -58,6 +58,10 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(stage, help=text)
         if stage == "predict":
             command.add_argument("scene", nargs="?", help="a name in predict.scenes; all if absent")
+        if stage == "evaluate":
+            command.add_argument("--bundle", metavar="DIR", help="a network; models/ if absent")
+            command.add_argument("--store", metavar="DIR", help="tiles; data/tiles/ if absent")
+            command.add_argument("--out", metavar="DIR", help="where the measures go")
     return parser
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -39,6 +40,7 @@ class Bundle:
     params: dict[str, Any]  # sections of params.yaml that it was trained with
     versions: dict[str, str]
     digest: str  # sha256 of the weights' file; the tag model_digest of its MLflow run
+    temperature: float = 1.0  # that logits are divided by, so that probabilities can be believed
 
     @property
     def bands(self) -> Bands:
@@ -79,17 +81,25 @@ class Bundle:
         return self.network.facts if isinstance(self.network, Ensemble) else ()
 
     def member(self, index: int) -> Bundle:
-        """The same with a member of the ensemble as a network by itself."""
-        return replace(self, network=member_of(self.network, index))
+        """The same with a member of the ensemble as a network by itself.
+
+        The temperature was fitted to the vote, and is none of a member's.
+        """
+        return replace(self, network=member_of(self.network, index), temperature=1.0)
 
     def heard(self, vote: Vote, views: Views) -> Bundle:
-        """The same, answering by another vote, and to a tile that is laid in several ways."""
-        return replace(self, network=heard(self.network, vote, views))
+        """The same, answering by another vote, and to a tile that is laid in several ways.
+
+        The shares of a hard vote are no probabilities that a temperature was fitted to.
+        """
+        fitted = vote != "hard" or not self.members
+        temperature = self.temperature if fitted else 1.0
+        return replace(self, network=heard(self.network, vote, views), temperature=temperature)
 
     def probabilities(
         self, pixels: NDArray[Any], *, batch_size: int, device: torch.device | None = None
     ) -> NDArray[np.float32]:
-        """Softmax of the logits, in float32 throughout.
+        """Softmax of the logits over the temperature, in float32 throughout.
 
         Args:
             pixels: (N, H, W, C) raw values of any number type.
@@ -110,7 +120,7 @@ class Bundle:
             )
         parts = [np.zeros((0, len(self.classes)), np.float32)]
         for logits in self._outputs(pixels, batch_size, device):
-            parts.append(logits.softmax(dim=1).cpu().numpy())
+            parts.append((logits / self.temperature).softmax(dim=1).cpu().numpy())
         return np.concatenate(parts)
 
     def reconstructions(
@@ -174,6 +184,7 @@ def save(
         "tile_size": network.tile_size,
         "task": network.task,
         **_how_it_is_built(network),
+        "temperature": 1.0,
         "data_digest": data_digest,
         "parameters": params,
         "versions": _versions(),
@@ -181,8 +192,18 @@ def save(
     }
     root.mkdir(parents=True, exist_ok=True)
     _write(root / WEIGHTS, weights)
-    _write(root / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+    _write_facts(root, facts)
     return load(root)
+
+
+def tempered(root: Path, temperature: float) -> Bundle:
+    """Write down the temperature of a bundle; its weights, and so its digest, stay."""
+    _write_facts(root, _facts(root / FACTS) | {"temperature": temperature})
+    return load(root)
+
+
+def _write_facts(root: Path, facts: dict[str, Any]) -> None:
+    _write(root / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
 
 
 def _how_it_is_built(network: Network) -> dict[str, Any]:
@@ -212,7 +233,18 @@ def load(root: Path = Path("models")) -> Bundle:
         params=facts["parameters"],
         versions=facts["versions"],
         digest=digest,
+        temperature=_temperature(facts, root),
     )
+
+
+def _temperature(facts: dict[str, Any], root: Path) -> float:
+    """1 in bundles that were written before there were temperatures."""
+    value = facts.get("temperature", 1.0)
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise BundleError(
+            f"Expected a temperature above 0 in {root / FACTS}, got {value!r}. Train again."
+        )
+    return float(value)
 
 
 def _network(facts: dict[str, Any], weights: bytes, root: Path) -> Network:

@@ -57,10 +57,9 @@ def on_device(pixels: NDArray[Any], device: torch.device) -> tuple[Tensor, torch
     return whole.view(CARRIER.get(whole.dtype, whole.dtype)).to(device), whole.dtype
 
 
-def narrow(labels: NDArray[Any], device: torch.device) -> Tensor:
-    """Labels (N,) on a device, a byte each where there are no more classes than that."""
-    type = np.uint8 if labels.max(initial=0) <= np.iinfo(np.uint8).max else np.int64
-    return torch.from_numpy(labels.astype(type)).to(device)
+def narrowest(classes: int) -> type[np.uint8] | type[np.int64]:
+    """The number type of labels: mostly a byte each, as there may be millions."""
+    return np.uint8 if classes <= np.iinfo(np.uint8).max else np.int64
 
 
 class Resident:
@@ -76,7 +75,8 @@ class Resident:
         self.device = device
         self.pixels, self.type = on_device(pixels, device)
         self.tile_bytes = pixels.nbytes // max(1, len(pixels))
-        self.labels = narrow(labels, device)
+        kind = narrowest(int(labels.max(initial=0)))
+        self.labels = torch.from_numpy(labels.astype(kind)).to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -108,7 +108,8 @@ class Streamed:
     def __init__(self, store: Store, split: str, device: torch.device) -> None:
         self.store, self.split, self.device = store, split, device
         self.tile_bytes = store.tile_bytes
-        self.labels = narrow(store.labels(split), device)
+        labels = store.labels_as(split, narrowest(len(store.classes)))
+        self.labels = torch.from_numpy(labels).to(device)
         self.type = torch.from_numpy(np.empty(0, store.dtype)).dtype
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="tiles")
         self._coming: Iterator[Tensor] = iter(())

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import comparison, metrics
+from pipeline import assessment, breakdown, comparison, metrics, results
 from pipeline.ensemble import Member
 from pipeline.metrics import Counts
 from pipeline.types import Classes
@@ -88,6 +88,7 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
             subject=subject,
             inside=inside,
             measures=measures,
+            scores=_scores(reports, measures) if measures and tells else None,
             ensemble=voted
             and {
                 **voted,
@@ -136,6 +137,42 @@ def _maps(folder: Path, scenes: Iterable[str]) -> list[Picture]:
         for scene in scenes
         if (path := folder / f"{scene}.png").is_file()
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the page shows of the probabilities, and of scenes and places."""
+
+    pictures: list[Picture]
+    worst: str  # a sentence; empty where tiles stand alone
+    groups: Picture | None
+    reject: str  # a sentence; empty where no accuracy is wanted
+
+
+# Figure of the evaluation -> what it shows, in words.
+SCORES = {
+    "reliability": "Accuracy over confidence, before and after the temperature.",
+    "coverage": "Accuracy of the tiles that are kept, over the share of tiles that are kept.",
+    "roc": "The ROC curve of each class against the rest.",
+    "precision_recall": "Precision over recall of each class against the rest.",
+}
+
+
+def _scores(reports: Path, measures: dict[str, Any]) -> Scores:
+    folder = reports / results.FIGURES
+    pictures = {name: Picture(name, folder / f"{name}.png", alt) for name, alt in SCORES.items()}
+    path = reports / results.GROUPS
+    rows = results.read_groups(path) if path.is_file() else []
+    groups = Picture(
+        "groups", folder / "groups.png", "Accuracy by scene or place, the worst first."
+    )
+    reject = measures.get("reject")
+    return Scores(
+        [one for one in pictures.values() if one.path.is_file()],
+        breakdown.worst(rows) if rows else "",
+        groups if groups.path.is_file() else None,
+        assessment.told(reject) if reject else "",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -350,6 +350,9 @@ class EvaluateSection(Section):
     batch_size: Count
     vote: Literal["soft", "hard", "weighted"] = "soft"  # of the members of an ensemble
     tta: Literal["none", "flips", "symmetries"] = "none"  # ways to lay a tile, averaged over
+    places: Literal["auto", "block", "group", "scene", "tile"] = "auto"  # what intervals resample
+    wanted_accuracy: Fraction | None = None  # of the tiles that are not left out; None: all are in
+    areas: dict[str, NotNegative] | None = None  # class -> area that a map gives it, in any unit
 
 
 class VisualizeSection(Section):
@@ -369,6 +372,7 @@ class PredictSection(Section):
     scenes: dict[str, str]  # name -> path
     stride: Count | None  # pixels from window to window, = side of a map cell; None: tile size / 4
     batch_size: Count
+    min_confidence: Fraction | None = None  # cells below it stay without a class; None: none does
 
     @field_validator("scenes")
     @classmethod

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,8 @@ from pipeline.types import Bands, Bounds, Classes, Tile, Window
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Label = TypeVar("Label", bound=np.integer[Any])
 
 __all__ = ["INDEX", "ROOT", "UNLABELLED", "Store", "StoreWriter", "count_tiles"]
 
@@ -105,9 +107,18 @@ class Store:
 
     def labels(self, split: str) -> NDArray[np.int64]:
         """Labels (N,) of a split."""
+        return self.labels_as(split, np.int64)
+
+    def labels_as(self, split: str, dtype: type[Label]) -> NDArray[Label]:
+        """Labels (N,) of a split, read bit by bit: many take more room than a network."""
+        labels = np.empty(sum(map(self.count, SPLITS)), dtype)
+        start = 0
+        with pq.ParquetFile(self.root / "index.parquet") as file:
+            for batch in file.iter_batches(columns=["label"]):
+                labels[start : start + len(batch)] = batch["label"].to_numpy()
+                start += len(batch)
         rows = self.split_range(split)
-        labels = pq.read_table(self.root / "index.parquet", columns=["label"])["label"]
-        return np.array(labels.slice(rows.start, len(rows)), np.int64)
+        return labels[rows.start : rows.stop].copy()
 
     def names(self, split: str) -> list[str]:
         """Class (N,) of each tile of a split by name; empty where there are no labels."""

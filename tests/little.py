@@ -84,6 +84,25 @@ def store(
     return Store.open(root)
 
 
+def rearranged(old: Store, root: Path, bands: Bands, classes: Classes) -> Store:
+    """The same test tiles with other bands, and classes that are numbered in another way.
+
+    Tiles of classes that the old store lacks are added after them, as many as there are of all.
+    """
+    pixels, names = old.pixels("test"), old.names("test")
+    known = [old.bands.names.index(name) if name in old.bands.names else 0 for name in bands]
+    new = [name for name in classes if name not in old.classes.names]
+    labels = [classes.index(name) for name in (*names, *(new * len(names)))]
+    again = np.concatenate([pixels[..., known]] * (1 + len(new)))
+    with StoreWriter(root, bands, classes, SIZE, np.dtype(np.uint8)) as writer:
+        for split in ("train", "validation", "test"):
+            writer.append(split, again[: len(labels) if split == "test" else 0])
+        rows = [_row("test", i, label) for i, label in enumerate(labels)]
+        zeros = np.zeros(len(bands))
+        writer.finish(pa.Table.from_pylist(rows), zeros, zeros + 1, 1.0)
+    return Store.open(root)
+
+
 def _row(split: str, i: int, label: int) -> dict[str, Any]:
     window = {"window_row": 0, "window_col": SIZE * i, "window_height": SIZE, "window_width": SIZE}
     bounds: dict[str, Any] = dict.fromkeys(("left", "bottom", "right", "top"), float("nan"))
@@ -109,7 +128,7 @@ def train(
         task=task,
     )
     pixels = torch.from_numpy(tiles.pixels("train").astype(np.float32)).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(tiles.labels("train"))
+    labels = torch.tensor(tiles.labels("train"))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
     for _ in range(steps):
         optimizer.zero_grad()

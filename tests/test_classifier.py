@@ -24,8 +24,8 @@ from pipeline.schema import (
     StepSchedule,
 )
 from pipeline.selection import freeze
+from pipeline.tasks.averages import Average, Tail
 from pipeline.tasks.classifier import Classifier, Counts
-from pipeline.tasks.learner import Average, Tail
 from pipeline.tasks.trainer import quiet
 from tests import little
 

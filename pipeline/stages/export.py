@@ -39,16 +39,30 @@ def run(export: ExportSection, evaluate: EvaluateSection) -> None:
     for name in (bundles.WEIGHTS, bundles.FACTS):
         shutil.copyfile(MODELS / name, EXPORT / name)
     if export.onnx:
-        to_onnx(bundle.network, EXPORT / ONNX)
+        to_onnx(bundle.network, EXPORT / ONNX, bundle.temperature)
     measures = json.loads(METRICS.read_text(encoding="utf-8")) if METRICS.is_file() else None
     (EXPORT / CARD).write_text(card(bundle, measures, evaluate, onnx=export.onnx), encoding="utf-8")
     written = ", ".join(sorted(path.name for path in EXPORT.iterdir()))
     say(f"Wrote {EXPORT}: {written}.")
 
 
-def to_onnx(network: Network, path: Path) -> None:
+class Tempered(torch.nn.Module):
+    """A network whose logits are divided by its temperature already."""
+
+    def __init__(self, network: Network, temperature: float) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits (N, K) whose softmax are the probabilities that ``predict`` works with."""
+        logits: torch.Tensor = self.network(pixels) / self.temperature
+        return logits
+
+
+def to_onnx(network: Network, path: Path, temperature: float = 1.0) -> None:
     """Write an ONNX file: ``pixels`` (N, C, H, W) float32 raw values -> ``logits`` (N, K).
 
+    The logits are divided by the temperature, so that their softmax can be believed.
     Of a network that reconstructs the output is ``reconstruction`` (N, C, H, W), normalized.
     """
     size = network.tile_size
@@ -59,7 +73,7 @@ def to_onnx(network: Network, path: Path) -> None:
         # The exporter warns of its own internals, not of anything in the network.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network.eval(),
+            network.eval() if temperature == 1 else Tempered(network, temperature).eval(),
             (sample,),
             input_names=["pixels"],
             output_names=[output_of(network)],
@@ -136,7 +150,9 @@ def _outputs(bundle: Bundle) -> list[str]:
     if not bundle.reconstructs:
         return [
             f"- Classes, in the order of the outputs: {', '.join(bundle.classes)}",
-            "- Output: logits (N, classes); their softmax gives probabilities",
+            "- Output: logits (N, classes); their softmax gives probabilities. They are divided by "
+            f"the temperature {bundle.temperature:g}, fitted to the validation tiles, already, "
+            "as those that `predict` works with",
         ]
     mean, deviation = (part.flatten().tolist() for part in bundle.network.band_statistics)
     scales = ", ".join(

@@ -88,7 +88,8 @@ def map_scene(
     parts = [target.with_name(f".{target.name}.part") for target in maps]
     with _cached(header.cache_bytes(4 * bundle.tile_size)), raster.opened(path) as dataset:
         indexes = find_bands(dataset, bundle.bands, source, str(path))
-        strips = classify(dataset, indexes, bundle, cells, reading, predict.batch_size)
+        least = predict.min_confidence or 0.0
+        strips = classify(dataset, indexes, bundle, cells, reading, predict.batch_size, least)
         _write(parts, dataset, cells, bundle.classes, strips, name)
         natural = [indexes[i] for i in bundle.bands.natural]
         picture, valid = _picture(dataset, natural, reading)

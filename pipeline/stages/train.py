@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import bundle, donor, members
+from pipeline import bundle, calibration, donor, members
 from pipeline.console import say
 from pipeline.ensemble import Ensemble, member_of
 from pipeline.network import Network
@@ -25,6 +25,7 @@ from pipeline.tasks.resuming import forget_oldest, member_folder
 from pipeline.tracking import Dataset, LaterRun, Run, start
 from pipeline.tracking.lightning import RunCheck
 from pipeline.tracking.place import rank_zero
+from pipeline.trained import Trained
 
 if TYPE_CHECKING:
     from pipeline.schema import (
@@ -98,6 +99,8 @@ def run(
         network, told = trained
         kept = bundle.save(network, data_digest=store.digest, params=params, root=MODELS)
         say(f"{told}, in {MODELS}/ ({kept.digest[:12]}).")
+        if not kept.reconstructs:
+            _calibrate(Trained(store, kept), train.batch_size)
         record.tag("model_digest", kept.digest)
         record.artifact(MODELS, "model")
         record.artifact(CURVES, "train")
@@ -163,6 +166,16 @@ class Training:
             logger=self.record.lightning_logger(name),
             callbacks=[RunCheck(self.record)],
         )
+
+
+def _calibrate(trained: Trained, batch_size: int) -> None:
+    """Fit the temperature to the validation tiles, and write it into the bundle."""
+    if not trained.store.count("validation"):
+        return
+    shares = trained.probabilities("validation", batch_size)
+    temperature = calibration.fit(shares, trained.labels("validation"))
+    bundle.tempered(MODELS, temperature)
+    say(f"Temperature {temperature:g}, fitted to the validation tiles.")
 
 
 def _donors(plan: Plan, count: int) -> tuple[list[Network | None], str]:

@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy, log_softmax
 from pipeline import metrics
 from pipeline.data import Batch
 from pipeline.network import Network
-from pipeline.tasks.learner import Learner, Sums, total_of
+from pipeline.tasks.learner import Learner
+from pipeline.tasks.sums import Sums, total_of
 
 if TYPE_CHECKING:
     from pipeline.schema import FocalSection, LossSection
@@ -62,7 +63,7 @@ class Counts(Sums):
     def measures(self, trainer: pl.Trainer) -> dict[str, float]:
         """Those of ``MEASURES``."""
         counts = self.confusion(trainer)
-        return {name: measure(counts) for name, measure in MEASURES.items()}
+        return {name: float(measure(counts)) for name, measure in MEASURES.items()}
 
 
 class Classifier(Learner):

@@ -1,13 +1,12 @@
-"""What all tasks share: optimizer, schedule, averaged weights, and exact sums over ranks."""
+"""What all tasks share: steps, their gradients and rates, and what is measured after an epoch."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
@@ -20,129 +19,13 @@ from pipeline.augment import entropy
 from pipeline.data import Batch
 from pipeline.errors import TrainingError
 from pipeline.network import Network
+from pipeline.tasks.averages import Average, Tail
 from pipeline.tasks.norms import refresh
 from pipeline.tasks.rectifiers import Rectifiers
+from pipeline.tasks.sums import Sums, total_of
 
 if TYPE_CHECKING:
     from pipeline.schema import Optimizer, Schedule
-
-
-TOGETHER = 64  # batches whose sums are made at once
-
-
-class Average:
-    """A running average of all weights and buffers of a network.
-
-    Polyak averaging with an exponential window; in the first steps the window is as long as what
-    there is to average, after the usual rule min(keep, (1 + n) / (10 + n)).
-    """
-
-    def __init__(self, network: nn.Module, keep: float) -> None:
-        self.network = copy.deepcopy(network).requires_grad_(False)
-        self.keep = keep
-        self.updates = 0
-        self._pairs: _Pairs | None = None
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the network's present state."""
-        self.updates += 1
-        if self._pairs is None:  # not before: on the way to its device a network changes buffers
-            self._pairs = _pairs(self.network, network)
-        torch._foreach_lerp_(self._pairs.averages, self._pairs.values, 1 - self.kept())
-        for old, new in self._pairs.counters:
-            old.copy_(new)
-
-    def kept(self) -> float:
-        """Share of the average so far in the next one."""
-        return min(self.keep, (1 + self.updates) / (10 + self.updates))
-
-
-class Tail(Average):
-    """The plain mean of the weights after each of the last steps; before, the weights themselves.
-
-    Stochastic weight averaging (Izmailov et al. 2018), with each step in place of each epoch.
-
-    Args:
-        network: Whose weights.
-        start: Steps before the first that counts.
-    """
-
-    def __init__(self, network: nn.Module, start: int) -> None:
-        super().__init__(network, 0.0)
-        self.start = start
-
-    @property
-    def begun(self) -> bool:
-        """Whether several weights are averaged."""
-        return self.updates > self.start + 1
-
-    def kept(self) -> float:
-        """All weights count alike."""
-        return 1 - 1 / max(1, self.updates - self.start)
-
-
-class _Pairs(NamedTuple):
-    averages: list[Tensor]
-    values: list[Tensor]  # what each is the average of
-    counters: list[tuple[Tensor, Tensor]]  # whole numbers have no average
-
-
-def _pairs(average: nn.Module, network: nn.Module) -> _Pairs:
-    both = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
-    floats = [pair for pair in both if pair[0].is_floating_point()]
-    counters = [pair for pair in both if not pair[0].is_floating_point()]
-    return _Pairs([old for old, _ in floats], [new for _, new in floats], counters)
-
-
-class Sums:
-    """Sums over tiles, exact over any slicing: here of the loss alone."""
-
-    def __init__(self, device: torch.device) -> None:
-        # Plain tensors: as buffers of the module, DDP would overwrite them with those of rank 0.
-        self.loss = torch.zeros(2, dtype=torch.float64, device=device)
-        self._losses: list[Tensor] = []
-        self._weights: list[Tensor | float] = []
-
-    @torch.no_grad()
-    def add(self, loss: Tensor, weight: Tensor | float, outputs: Tensor, labels: Tensor) -> None:
-        """Take in a batch: its mean loss, the sum of its tiles' weights, and what came out."""
-        # No number leaves the device here, so a GPU need not wait for the next batch; and the sums
-        # of many batches at once cost as much as those of one.
-        self._losses.append(loss.detach())
-        self._weights.append(weight)
-        if len(self._losses) == TOGETHER:
-            self.settle()
-
-    @torch.no_grad()
-    def settle(self) -> None:
-        """Sum up what was taken in."""
-        if not self._losses:
-            return
-        losses = torch.stack(self._losses).double()
-        weights = torch.stack(
-            [torch.as_tensor(w, dtype=torch.float64, device=losses.device) for w in self._weights]
-        )
-        self.loss += torch.stack([losses @ weights, weights.sum()])
-        self._losses.clear()
-        self._weights.clear()
-
-    def mean(self, trainer: pl.Trainer) -> float:
-        """Mean loss over all ranks."""
-        self.settle()
-        total, weight = total_of(trainer, self.loss).tolist()
-        return total / weight if weight else float("nan")
-
-    def measures(self, trainer: pl.Trainer) -> dict[str, float]:
-        """What else there is to measure, by name, over all ranks."""
-        return {}
-
-
-def total_of(trainer: pl.Trainer, values: Tensor) -> Tensor:
-    """Sum of a tensor over all ranks."""
-    total = trainer.strategy.reduce(values, reduce_op="sum")
-    assert isinstance(total, Tensor)
-    return total
 
 
 class Learner(pl.LightningModule):
