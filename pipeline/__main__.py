@@ -25,6 +25,7 @@ STAGES = {
     "ingest": "cut the source into the tile store data/tiles/",
     "analyze": "what the network does to a tile: reports/network/",
     "train": "train the network: models/",
+    "baseline": "what plain statistics tell, for comparison: reports/baseline.json",
     "evaluate": "measure it on the test tiles: reports/metrics.json",
     "visualize": "look inside it: reports/visualize/, reports/index.html",
     "predict": "map scenes with it: predictions/",
@@ -54,6 +55,26 @@ def _parser() -> argparse.ArgumentParser:
     compose.add_argument("overrides", nargs="*", metavar="group=option|section.key=value")
     ui = commands.add_parser("ui", help="serve MLflow's pages and print the link to the runs")
     ui.add_argument("--port", type=int, default=5000)
+    compare = commands.add_parser(
+        "compare", help="runs side by side, and whether one is better: reports/compare.html"
+    )
+    compare.add_argument(
+        "runs", nargs="+", metavar="RUN",
+        help="MLflow run (id or name), DVC experiment or revision, or folder; 'vgg-*' takes many",
+    )  # fmt: skip
+    compare.add_argument("--summary", action="store_true", help="also mean and deviation")
+    compare.add_argument("--pool", action="store_true", help="folds of one pattern count as one")
+    repeat = commands.add_parser(
+        "repeat", help="experiment=kfold or experiment=seeds, run by run, then mean and deviation"
+    )
+    repeat.add_argument("overrides", nargs="*", metavar="group=option|section.key=value")
+    repeat.add_argument("--name", help="of the DVC experiments, before their number")
+    repeat.add_argument("--force", action="store_true", help="run again what has that name")
+    doubt = commands.add_parser(
+        "label-errors", help="labels that look wrong, ranked: reports/label_errors.csv"
+    )
+    doubt.add_argument("--folds", type=_two_or_more, help="networks that are trained; 4")
+    doubt.add_argument("--epochs", type=_one_or_more, help="of each of them; 6")
     for stage, text in STAGES.items():
         command = commands.add_parser(stage, help=text)
         if stage == "predict":
@@ -63,6 +84,20 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--store", metavar="DIR", help="tiles; data/tiles/ if absent")
             command.add_argument("--out", metavar="DIR", help="where the measures go")
     return parser
+
+
+def _one_or_more(text: str) -> int:
+    return _at_least(1, text)
+
+
+def _two_or_more(text: str) -> int:
+    return _at_least(2, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got {text!r}")
+    return int(text)
 
 
 def _compose(overrides: Sequence[str]) -> None:
@@ -132,6 +167,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             from pipeline.tracking.ui import serve
 
             serve(arguments["port"])
+        elif command == "compare":
+            from pipeline.comparison.command import compare
+
+            compare(arguments["runs"], summary=arguments["summary"], pool=arguments["pool"])
+        elif command == "repeat":
+            from pipeline.repeat import repeat
+
+            repeat(arguments["overrides"], name=arguments["name"], force=arguments["force"])
+        elif command == "label-errors":
+            from pipeline.config import load
+            from pipeline.label_errors import run
+
+            run(load(), **{k: v for k, v in arguments.items() if v is not None})
         else:
             _run_stage(command, {k: v for k, v in arguments.items() if v is not None})
     except (PipelineError, OSError) as error:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class Bundle:
     versions: dict[str, str]
     digest: str  # sha256 of the weights' file; the tag model_digest of its MLflow run
     temperature: float = 1.0  # that logits are divided by, so that probabilities can be believed
+    # How the pixels that it was trained on are spread, as shift.Look tells it; of an old one: {}.
+    look: dict[str, Any] = field(default_factory=dict)
 
     @property
     def bands(self) -> Bands:
@@ -169,7 +171,12 @@ def as_input(pixels: Tensor) -> Tensor:
 
 
 def save(
-    network: Network, *, data_digest: str, params: dict[str, Any], root: Path = Path("models")
+    network: Network,
+    *,
+    data_digest: str,
+    params: dict[str, Any],
+    look: dict[str, Any] | None = None,
+    root: Path = Path("models"),
 ) -> Bundle:
     """Write a bundle; the same network and parameters give the same bytes."""
     from safetensors.torch import save as serialize
@@ -189,6 +196,7 @@ def save(
         "parameters": params,
         "versions": _versions(),
         "digest": digest,
+        "look": look or {},
     }
     root.mkdir(parents=True, exist_ok=True)
     _write(root / WEIGHTS, weights)
@@ -234,6 +242,7 @@ def load(root: Path = Path("models")) -> Bundle:
         versions=facts["versions"],
         digest=digest,
         temperature=_temperature(facts, root),
+        look=facts.get("look", {}),
     )
 
 

@@ -19,6 +19,7 @@ from pipeline.split import (
     assign,
     beyond,
     blocks,
+    in_folds,
     number,
     official,
     overlaps,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 BLOCK_TILES = 10  # width of a block where split.block_size is not set
 STRADDLING = "straddles two splits"
 BEYOND = "beyond split.train_per_class"
+EXCLUDED = "in source.exclude"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Division:
     method: str
     why: str
     dropped: Counter[str] = field(default_factory=Counter)  # reason -> tiles without a split
+    # Split -> earlier split -> tiles that touch one of it; empty where no tile has a place.
+    neighbours: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,10 +85,17 @@ class Places:
         )
 
 
-def divide(facts: pa.Table, kind: str, classes: Classes, section: SplitSection) -> Division:
+def divide(
+    facts: pa.Table,
+    kind: str,
+    classes: Classes,
+    section: SplitSection,
+    excluded: NDArray[np.bool_] | None = None,
+) -> Division:
     """Split tiles; fails where ground or a group is in two splits, or a split lacks a class.
 
-    Without classes the tiles are split as those of one class would be.
+    Without classes the tiles are split as those of one class would be. Excluded tiles (N,) have no
+    split; the others are where they would be beside them, so that what is left can be compared.
     """
     if section.train_per_class is not None and not len(classes):
         raise SplitError(
@@ -93,26 +104,54 @@ def divide(facts: pa.Table, kind: str, classes: Classes, section: SplitSection) 
         )
     places = Places.of(facts)
     method, why = _method(places, kind, section)
-    fractions = (section.train, section.validation, section.test)
+    fractions = section.shares
     squares = _squares(places, section.block_size) if method == "block" else None
     units = _units(places, method) if squares is None else number(squares.of_tiles)
     if method == "official":
         split = official(places.official, units, places.label, fractions, section.seed)
+    elif section.folds is not None:
+        split = in_folds(units, places.label, fractions, section.folds, section.fold, section.seed)
+        why += f"; fold {section.fold} of 0 to {section.folds - 1} is the test"
     else:
         split = assign(units, places.label, fractions, section.seed)
     if squares is not None:
         _drop_straddling(places, squares, split)
+    straddling = int((split == DROPPED).sum())
+    if excluded is not None:
+        straddling -= int((excluded & (split == DROPPED)).sum())
+        split[excluded] = DROPPED
     if len(pairs := overlaps(places.bounds, places.frame, split)):
         _refuse_ground(facts, pairs[0], split, method)
     if method == "official":
         _refuse_torn_groups(facts, places.group, split)
-    _refuse_gaps(places.label, split, classes, fractions, method)
-    dropped = Counter({STRADDLING: int((split == DROPPED).sum())})
+    _refuse_gaps(places.label, split, classes, fractions, method, section.folds)
+    dropped = Counter({STRADDLING: straddling})
+    if excluded is not None:
+        dropped[EXCLUDED] = int(excluded.sum())
     if section.train_per_class is not None:
         many = beyond(split, places.label, section.train_per_class, section.seed)
         dropped[BEYOND] = int(many.sum())
         split = np.where(many, DROPPED, split)
-    return Division(split, method, why, dropped)
+    return Division(split, method, why, dropped, _neighbours(places, split))
+
+
+def _neighbours(places: Places, split: Codes) -> dict[str, dict[str, int]]:
+    """How many tiles of each split touch a tile of an earlier one."""
+    if not (places.frame >= 0).any():
+        return {}
+    pairs = overlaps(places.bounds, places.frame, split, touching=True)
+    return {
+        name: {
+            SPLITS[earlier]: len(np.unique(pairs[_between(split[pairs], earlier, later), 1]))
+            for earlier in range(later)
+        }
+        for later, name in enumerate(SPLITS)
+        if later
+    }
+
+
+def _between(splits: Codes, earlier: int, later: int) -> NDArray[np.bool_]:
+    return np.asarray((splits == (earlier, later)).all(axis=1))
 
 
 def _method(places: Places, kind: str, section: SplitSection) -> tuple[str, str]:
@@ -125,7 +164,7 @@ def _method(places: Places, kind: str, section: SplitSection) -> tuple[str, str]
         )
     if section.method != "auto":
         return section.method, "split.method says so"
-    if given:
+    if given and section.folds is None:
         return "official", "the source has an official test split"
     if kind == "scenes" and places.georeferenced:
         return "block", "tiles that are close on the ground look alike"
@@ -217,8 +256,16 @@ def _refuse_torn_groups(facts: pa.Table, group: Codes, split: Codes) -> None:
 
 
 def _refuse_gaps(
-    labels: Codes, split: Codes, classes: Classes, fractions: tuple[float, ...], method: str
+    labels: Codes,
+    split: Codes,
+    classes: Classes,
+    fractions: tuple[float, ...],
+    method: str,
+    folds: int | None,
 ) -> None:
+    units = "units (split.block_size, another split.method" + (
+        ", fewer split.folds)" if folds else ")"
+    )
     must = {"train"} | {name for name, part in zip(SPLITS, fractions, strict=True) if part > 0}
     names = classes.names or ("tiles",)
     gaps = []
@@ -228,14 +275,13 @@ def _refuse_gaps(
     if gaps and not len(classes):
         raise SplitError(
             f"Expected tiles in each split, but missing: {', '.join(gaps)}, with "
-            f"split.method={method}. Use more or smaller units (split.block_size, another "
-            "split.method), or set the split's share to 0."
+            f"split.method={method}. Use more or smaller {units}, or set the split's share to 0."
         )
     if gaps:
         raise SplitError(
             f"Expected each class in each split, but missing: {', '.join(gaps)}, with "
-            f"split.method={method}. Use more or smaller units (split.block_size, another "
-            "split.method), add tiles of that class, or leave it out of source.classes."
+            f"split.method={method}. Use more or smaller {units}, add tiles of that class, or "
+            "leave it out of source.classes."
         )
 
 

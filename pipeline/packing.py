@@ -99,10 +99,12 @@ class StoreWriter:
         mean: NDArray[np.float64],
         std: NDArray[np.float64],
         resolution: float | None,
+        looks: dict[str, Any] | None = None,
     ) -> str:
         """Add the index, whose rows are in split order, and move the store to its place.
 
-        ``index`` has all columns of INDEX but shard and row. Returns the digest of the content.
+        ``index`` has all columns of INDEX but shard and row; ``looks`` tells how the pixels of each
+        split are spread. Returns the digest of the content.
         """
         for writer in self._splits.values():
             writer.close()
@@ -122,6 +124,7 @@ class StoreWriter:
             "counts": count_tiles(index, self.classes),
             "shard_rows": rows,
             "digest": digest,
+            "looks": looks or {},
         }
         text = json.dumps(meta, indent=1, ensure_ascii=False)
         (self.partial / "meta.json").write_text(text + "\n", encoding="utf-8")

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import assessment, breakdown, comparison, metrics, results
+from pipeline import assessment, ballots, beside, breakdown, metrics, results
 from pipeline.ensemble import Member
 from pipeline.metrics import Counts
 from pipeline.types import Classes
@@ -70,6 +70,7 @@ class Inside:
     activations: Sequence[Picture] = ()
     kernels: Sequence[Picture] = ()
     reconstructions: Sequence[Picture] = ()
+    pitfalls: Sequence[Picture] = ()  # of the store: what could make measures look too good
 
 
 def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]) -> Path:
@@ -88,25 +89,28 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
             subject=subject,
             inside=inside,
             measures=measures,
+            baselines=beside.rows(reports) if measures and tells else [],
             scores=_scores(reports, measures) if measures and tells else None,
             ensemble=voted
             and {
                 **voted,
-                "rows": comparison.rows(voted),
-                "told": comparison.sentences(voted),
+                "rows": ballots.rows(voted),
+                "told": ballots.sentences(voted),
             },
             matrix=_matrix(reports / "confusion.csv", subject.classes) if tells else None,
             network=_json(reports / "network" / "network.json"),
             diagram=_inline(reports / "network" / "network.svg"),
             maps=_maps(reports / "maps", scenes) if tells else [],
+            mistakes=_mistakes(reports / "figures") if tells and measures else [],
+            leakage=(_json(reports / "ingest.json") or {}).get("leakage"),
         ),
         encoding="utf-8",
     )
     return page
 
 
-def render(**content: Any) -> str:
-    """Fill in the template."""
+def render(template: str = "index.html.j2", **content: Any) -> str:
+    """Fill in a template."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -116,7 +120,7 @@ def render(**content: Any) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    return environment.get_template("index.html.j2").render(**content)
+    return environment.get_template(template).render(**content)
 
 
 def _json(path: Path) -> Any:
@@ -131,12 +135,23 @@ def _inline(path: Path) -> str | None:
 
 
 def _maps(folder: Path, scenes: Iterable[str]) -> list[Picture]:
-    """Pictures of the scenes that are there."""
-    return [
-        Picture(scene, path, f"The scene {scene} beside its class map.")
+    """Pictures of the scenes that are there, each with its bands beside those of training."""
+    found = [
+        (Picture(scene, folder / f"{scene}.png", f"The scene {scene} beside its class map."),
+         Picture("", folder / "bands" / f"{scene}.png", f"Bands of {scene} beside training."))
         for scene in scenes
-        if (path := folder / f"{scene}.png").is_file()
-    ]
+    ]  # fmt: skip
+    return [picture for pair in found for picture in pair if picture.path.is_file()]
+
+
+def _mistakes(folder: Path) -> list[Picture]:
+    """What ``evaluate`` drew of the tiles that it found wrong."""
+    alts = {
+        "errors.png": "The worst tiles of each pair of classes that is confused.",
+        "scenes.png": "A confusion matrix for each scene.",
+    }
+    paths = {folder / name: alt for name, alt in alts.items()}
+    return [Picture("", path, alt) for path, alt in paths.items() if path.is_file()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,9 +220,14 @@ def _matrix(path: Path, classes: Classes) -> Matrix | None:
     found, counts = read_confusion(path)
     if found != classes:  # of another network
         return None
+    return Matrix(cells(counts, classes), metrics.weakest(counts, classes).sentence())
+
+
+def cells(counts: Counts, classes: Classes) -> list[tuple[str, list[Cell]]]:
+    """Rows of a confusion matrix, each with the name of its class."""
     rows = []
     for name, row in zip(classes, counts.tolist(), strict=True):
         total = sum(row)
-        cells = [Cell(n, n / total if total else 0.0, metrics.percent(n, total)) for n in row]
-        rows.append((name, cells))
-    return Matrix(rows, metrics.weakest(counts, classes).sentence())
+        shown = [Cell(n, n / total if total else 0.0, metrics.percent(n, total)) for n in row]
+        rows.append((name, shown))
+    return rows

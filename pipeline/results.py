@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import comparison
+from pipeline import ballots
 from pipeline.breakdown import Row
 from pipeline.evidence import Evidence
 from pipeline.evidence import write as write_evidence
@@ -106,7 +106,7 @@ def flat(summary: dict[str, Any], split: str) -> dict[str, float]:
                 own = {m: v for m, v in row.items() if not isinstance(v, list)}
                 values |= {f"{split}_{measure}/{safe}": v for measure, v in own.items()}
         elif key == "ensemble":
-            values |= comparison.flat(value, split)
+            values |= ballots.flat(value, split)
         elif key == "before_scaling":
             values |= {f"{split}_{measure}_{key}": v for measure, v in value.items()}
         elif isinstance(value, list):

@@ -47,6 +47,10 @@ class TilesSection(Section):
 BandsSetting = list[str] | dict[str, Annotated[int, Field(ge=1)]]
 
 
+# Tiles to leave out: ids, or a CSV file with a column tile_id or id.
+Exclude = str | list[str] | None
+
+
 class FoldersSource(Section):
     """Rasters in class folders: ``root/<class>/*.tif``."""
 
@@ -60,6 +64,8 @@ class FoldersSource(Section):
     alpha_mask: bool = False  # the file's alpha band or mask marks what is valid
     make: list[str] = []  # stages that make this source
     extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
+    exclude: Exclude = None
+    excluded: str = ""  # what DVC watches of it
 
 
 class ScenesSource(Section):
@@ -79,6 +85,8 @@ class ScenesSource(Section):
     alpha_mask: bool = False
     make: list[str] = []  # stages that make this source
     extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
+    exclude: Exclude = None
+    excluded: str = ""  # what DVC watches of it
 
     @model_validator(mode="after")
     def _has_classes(self) -> ScenesSource:
@@ -101,6 +109,8 @@ class SatSource(Section):
     classes: list[str] | None = None  # None: the file's own annotations
     make: list[str] = []  # stages that make this source
     extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
+    exclude: Exclude = None
+    excluded: str = ""  # what DVC watches of it
 
 
 Source = Annotated[FoldersSource | ScenesSource | SatSource, Field(discriminator="kind")]
@@ -115,7 +125,37 @@ class SplitSection(Section):
     test: Fraction
     block_size: Positive | None = None  # in units of the CRS; None: ten tiles
     train_per_class: Count | None = None  # training tiles of a class, at most; None: all
+    folds: Annotated[int, Field(ge=2)] | None = None  # parts, each the test once; None: split.test
+    fold: Annotated[int, Field(ge=0)] = 0  # the part that is the test
+    duplicates: Literal["error", "drop"] = "error"  # the same tile in two splits
+    near_duplicates: Literal["report", "drop"] = "report"  # moved a little, or with some noise
     seed: Seed
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """Of training, validation and test; with folds the test is a part, and they the rest."""
+        if self.folds is None:
+            return self.train, self.validation, self.test
+        rest = (1 - 1 / self.folds) / (self.train + self.validation)
+        return self.train * rest, self.validation * rest, 1 / self.folds
+
+    @model_validator(mode="after")
+    def _folds_fit(self) -> SplitSection:
+        if self.folds is None:
+            return self
+        if self.fold >= self.folds:
+            raise ValueError(
+                f"expected a fold from 0 to {self.folds - 1} of split.folds={self.folds}, got "
+                f"split.fold={self.fold}"
+            )
+        if not self.train:
+            raise ValueError("expected split.train above 0, to share out what is no test, got 0")
+        if self.method == "official":
+            raise ValueError(
+                "expected folds of tiles that are split here, got split.method=official, whose "
+                "test tiles are given; split=auto makes folds of all tiles"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sums_to_one(self) -> SplitSection:
@@ -251,6 +291,21 @@ class SquaredErrorSection(Section):
 
 
 Loss = Annotated[LossSection | FocalSection | SquaredErrorSection, Field(discriminator="name")]
+
+
+class BaselineSection(Section):
+    """Methods without a network that it is compared with."""
+
+    trees: Count  # of the random forest
+    most: Count | None  # training tiles that they learn from; None: all
+    seed: Seed
+
+
+class RepeatSection(Section):
+    """What ``python -m pipeline repeat`` runs again, with 0, 1, 2, ... for one key."""
+
+    over: str | None = None  # the key, such as train.seed
+    times: Count = 5
 
 
 class TrainSection(Section):
@@ -413,10 +468,12 @@ class Params(Section):
     data: DataSection
     tracking: TrackingSection
     analyze: AnalyzeSection
+    baseline: BaselineSection
     evaluate: EvaluateSection
     visualize: VisualizeSection
     predict: PredictSection
     export: ExportSection
+    repeat: RepeatSection = RepeatSection()
 
     @model_validator(mode="after")
     def _task_fits(self) -> Params:
@@ -518,7 +575,7 @@ class Params(Section):
     @model_validator(mode="after")
     def _test_tiles_come(self) -> Params:
         """Tiles in the split that the network is to be measured on."""
-        share = getattr(self.split, self.evaluate.split)
+        share = self.split.shares[("train", "validation", "test").index(self.evaluate.split)]
         if share == 0 and self.split.method not in ("auto", "official"):
             raise ValueError(
                 f"expected split.{self.evaluate.split} above 0, as evaluate.split says to measure "

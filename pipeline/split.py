@@ -20,7 +20,7 @@ def assign(units: Codes, labels: Codes, fractions: Sequence[float], seed: int) -
     """Split (N,) of tiles, from their units 0 to U - 1 and labels, by wanted fractions."""
     count = int(units.max(initial=-1)) + 1
     if count == len(units):
-        return _by_tile(labels, fractions, seed)[np.argsort(np.argsort(units, kind="stable"))]
+        return _by_tile(labels[np.argsort(units)], fractions, seed)[units]
     table = np.zeros((count, int(labels.max(initial=-1)) + 1))
     np.add.at(table, (units, labels), 1)
     return _by_unit(table, fractions, seed)[units]
@@ -99,6 +99,23 @@ def _repair(
         chosen[unit] = split
 
 
+def in_folds(
+    units: Codes, labels: Codes, fractions: Sequence[float], folds: int, fold: int, seed: int
+) -> Codes:
+    """Split (N,) whose test is one of ``folds`` equal parts, made of whole units.
+
+    The parts are the same for each ``fold``, so each tile is a test tile once. Training and
+    validation share the other parts as ``fractions`` of the three splits say.
+    """
+    part = assign(units, labels, [1 / folds] * folds, seed)
+    split = np.full(len(units), SPLITS.index("test"))
+    rest = np.flatnonzero(part != fold)
+    whole = fractions[0] + fractions[1]
+    _, own = np.unique(units[rest], return_inverse=True)
+    split[rest] = assign(own, labels[rest], (fractions[0] / whole, fractions[1] / whole), seed)
+    return split
+
+
 def official(
     given: Codes, units: Codes, labels: Codes, fractions: Sequence[float], seed: int
 ) -> Codes:
@@ -144,17 +161,21 @@ def number(keys: NDArray[np.int64]) -> Codes:
     return units
 
 
-def overlaps(bounds: NDArray[np.float64], frame: Codes, split: Codes) -> NDArray[np.int64]:
-    """Pairs (P, 2) of tiles of different splits that share ground.
+def overlaps(
+    bounds: NDArray[np.float64], frame: Codes, split: Codes, *, touching: bool = False
+) -> NDArray[np.int64]:
+    """Pairs (P, 2) of tiles of different splits that share ground; the earlier split is first.
 
     ``bounds`` (N, 4) are left, bottom, right, top within a frame; -1 is no frame. Tiles that touch,
-    or that overlap by less than a thousandth of a side, as rounding makes them do, share nothing.
+    or that overlap by less than a thousandth of a side, as rounding makes them do, share nothing,
+    unless those that touch are asked for, too.
     """
     import shapely
 
     pairs = [np.empty((0, 2), np.int64)]
     side = np.minimum(bounds[:, 2] - bounds[:, 0], bounds[:, 3] - bounds[:, 1])
-    shrunk = bounds + side[:, None] * np.array([1, 1, -1, -1]) * 5e-4
+    inwards = np.array([1, 1, -1, -1]) * (-1 if touching else 1)
+    shrunk = bounds + side[:, None] * inwards * 5e-4
     for value in np.unique(frame[(frame >= 0) & (split >= 0)]):
         here = np.flatnonzero((frame == value) & (split >= 0))
         here = here[_near_another_split(shrunk[here], split[here])]

@@ -52,6 +52,7 @@ class Store:
     resolution: float | None  # metres a pixel, if all tiles share it
     counts: dict[str, dict[str, int]]  # split -> class -> tiles
     shard_rows: dict[str, list[int]]  # split -> tiles of each shard
+    looks: dict[str, Any]  # split -> band -> how its pixels are spread, as shift.Look tells it
 
     @classmethod
     def open(cls, root: Path = ROOT) -> Store:
@@ -70,6 +71,7 @@ class Store:
                 resolution=meta["resolution"],
                 counts=meta["counts"],
                 shard_rows=meta["shard_rows"],
+                looks=meta.get("looks", {}),  # of a store that an earlier version wrote: none
             )
             store._check()
         except (KeyError, TypeError, AttributeError) as error:  # what is not there, or another kind
@@ -188,6 +190,16 @@ class Store:
             here = (wanted >= start) & (wanted < ends[number])
             out[here] = shard[wanted[here] - start]
         return out
+
+    def at(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
+        """Pixels (N, H, W, C) of rising rows of the index, whatever their splits."""
+        parts = [np.empty((0, *self.tile_shape), self.dtype)]
+        for split in SPLITS:
+            own = self.split_range(split)
+            here = rows[(rows >= own.start) & (rows < own.stop)]
+            if len(here):
+                parts.append(self.pixels(split, here - own.start))
+        return np.concatenate(parts)
 
     def tile(self, row: int) -> Tile:
         """One tile, by its row of the index."""

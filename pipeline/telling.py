@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline import assessment, breakdown, comparison, console, metrics
+from pipeline import assessment, ballots, breakdown, console, metrics
 from pipeline.breakdown import Row
 from pipeline.metrics import Counts
 from pipeline.types import Classes
@@ -39,10 +39,10 @@ def voted(found: dict[str, Any]) -> None:
     out = Table("member or vote")
     for heading in headings:
         out.add_column(heading, justify="right")
-    for name, row in comparison.rows(found).items():
-        out.add_row(name, *(_shown(row.get(key)) for key in comparison.COLUMNS))
+    for name, row in ballots.rows(found).items():
+        out.add_row(name, *(_shown(row.get(key)) for key in ballots.COLUMNS))
     console.table(out)
-    for sentence in comparison.sentences(found):
+    for sentence in ballots.sentences(found):
         console.say(sentence)
 
 

@@ -16,16 +16,18 @@ from tests.imports import imports_of, modules, stage_deps
 # A module imports only from those before it. A package stands for all that is in it.
 ORDER = [
     "errors", "stopping", "types", "schema", "console", "windows", "split", "stats", "divide",
+    "exclusion", "duplicates", "lookalikes", "leakage", "leaks", "shift",
     "sources", "packing", "store", "composites", "pretrained", "layers", "targets", "spec",
     "network", "voting", "ensemble", "selection", "channels", "transfer", "wording", "receptive",
     "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
     "places", "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
-    "breakdown", "assessment", "matching",
-    "diversity", "comparison", "results", "telling",
-    "reconstruction", "bundle", "trained", "mapping", "distortions",
+    "breakdown", "assessment", "matching", "paired", "answers", "baselines", "beside",
+    "diversity", "ballots", "results", "telling",
+    "reconstruction", "bundle", "trained", "mapping", "glance", "distortions",
     "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "tasks", "probes",
-    "figures", "report", "tracking", "donor", "members", "side_by_side", "config_messages",
-    "config", "config_difference", "stages", "__main__",
+    "figures", "report", "looking", "confident", "mistakes", "tracking", "donor", "members",
+    "side_by_side", "label_errors", "config_messages",
+    "config", "config_difference", "comparison", "repeat", "stages", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
 WHERE = {"data", "trainer", "engine", "tracking"}

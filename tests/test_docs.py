@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from pipeline import comparison
+from pipeline.__main__ import _parser
 from pipeline.config import compose
 from pipeline.network import build
 from pipeline.types import Bands, Classes
@@ -65,6 +66,29 @@ def test_the_figures_of_an_ensemble_are_those_that_the_page_names() -> None:
     assert named == set(found)
     table = text.partition("| `evaluate.vote` |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, flags=re.M)) == set(VOTES)
+
+
+def comparing(command: str) -> list[list[str]]:
+    """Arguments of each such command of the page on comparing."""
+    text = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S)
+             for line in block.splitlines()]  # fmt: skip
+    start = shlex.split(command)
+    return [shlex.split(line)[len(start) :] for line in lines if line.startswith(command)]
+
+
+@pytest.mark.parametrize("arguments", comparing("python -m pipeline"), ids=" ".join)
+def test_every_command_on_comparing_is_one(arguments: list[str]) -> None:
+    given = _parser().parse_args(arguments)
+    assert given.command in ("compare", "repeat")
+    if given.command == "repeat":
+        assert yaml.safe_load(compose(given.overrides))["repeat"]["over"]
+
+
+@pytest.mark.parametrize("arguments", comparing("dvc exp run"), ids=" ".join)
+def test_every_experiment_on_comparing_composes(arguments: list[str]) -> None:
+    overrides = [re.sub(",.*", "", word) for word in arguments if "=" in word]
+    assert yaml.safe_load(compose(overrides))["split"]["folds"] == 5
 
 
 def test_the_mistakes_of_the_page_read_as_it_says() -> None:

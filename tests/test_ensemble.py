@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline import bundle
+from pipeline import bundle, results
 from pipeline.bundle import Bundle
 from pipeline.ensemble import Ensemble, ManyViews, heard, member_of, passes
 from pipeline.errors import BundleError, ConfigError
@@ -206,7 +206,7 @@ def test_members_votes_and_their_differences_are_reported(
     printed = capsys.readouterr().out
     assert "soft vote (counts)" in printed
     assert "the paradox of diversity" in printed
-    assert evaluate.flat(written, "test")["test_accuracy/member2"] == accuracy
+    assert results.flat(written, "test")["test_accuracy/member2"] == accuracy
 
 
 @pytest.mark.parametrize(("wanted", "inside"), [(None, 1), (2, 2), (0, 0)])

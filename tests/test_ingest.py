@@ -314,3 +314,73 @@ def test_official_split_of_real_tiles(real_data: Path) -> None:
     assert store.count("test") == 180
     assert store.index["id"][store.split_range("test").start] == "test-000000"
     assert store.count("validation") == 135
+
+
+def _plant(source: FoldersSource, copies: int) -> None:
+    """Make some files of one class those of the other, turned for every second."""
+    root = Path(source.root)
+    for number in range(copies):
+        pixels = noise(20, 20, 2, seed=50 + number)
+        for place, name in enumerate(("water", "trees")):
+            where = Affine(10, 0, 10_000 * number, 0, -10, 10_000 * place)
+            turned = np.rot90(pixels, place * (number % 2))
+            write_raster(root / name / f"{number}.tif", turned, transform=where)
+
+
+def test_copies_in_two_splits_stop_the_stage_or_are_dropped_and_counted(tmp_path: Path) -> None:
+    source = _folders(tmp_path / "a", {"water": [20] * 20, "trees": [20] * 20})
+    _plant(source, 12)
+    with pytest.raises(
+        SplitError, match=r"Expected each tile in one split, got \d+ .*turned.*=drop"
+    ):
+        _run(source, size=20)
+    assert not Path("data/tiles").exists()
+    store = _run(source, size=20, duplicates="drop")
+    report = _report()
+    dropped = report["dropped"]["copy of a tile in a later split"]
+    assert report["leakage"]["copies"] == dropped > 0
+    assert report["kept"] == len(store.index) == 40 - dropped
+    rows = Path("reports/leakage.csv").read_text().splitlines()
+    assert len(rows) == 1 + dropped
+    _run(source, size=20)  # as the same seed would split them: the copies are still there
+
+
+def test_excluded_tiles_are_left_out_and_the_others_stay_in_their_splits(
+    scenes: ScenesSource, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = _run(scenes).index.set_index("id")["split"]
+    gone = [*before.index[::7], "nowhere:0:0"]
+    after = _run(scenes.model_copy(update={"exclude": gone})).index.set_index("id")["split"]
+    assert set(before.index) - set(after.index) == set(gone[:-1])
+    assert (after == before[after.index]).all()
+    assert _report()["dropped"]["in source.exclude"] == len(gone) - 1
+    assert "1 of" in capsys.readouterr().err
+
+
+def test_the_store_tells_how_the_pixels_of_each_split_are_spread(scenes: ScenesSource) -> None:
+    store = _run(scenes)
+    assert list(store.looks) == ["train", "validation", "test"]
+    medians = {band: facts["quantiles"][3] for band, facts in store.looks["train"].items()}
+    assert _report()["median"]["train"] == medians
+    every = np.median(store.pixels("train").reshape(-1, 2).astype(float), axis=0)
+    np.testing.assert_allclose(list(medians.values()), every, atol=2)
+
+
+def test_neighbours_in_other_splits_are_counted(scenes: ScenesSource) -> None:
+    store = _run(scenes)
+    index = store.index
+    sides = index[["left", "bottom", "right", "top"]].to_numpy()
+    low, high = sides[:, None], sides[None]
+    touch = (
+        np.minimum(low[..., 2:], high[..., 2:]) >= np.maximum(low[..., :2], high[..., :2])
+    ).all(axis=2)
+    split = index["split"].to_numpy()
+    expected = {
+        later: {
+            earlier: int(touch[np.ix_(split == later, split == earlier)].any(axis=1).sum())
+            for earlier in ("train", "validation")[: 1 + (later == "test")]
+        }
+        for later in ("validation", "test")
+    }
+    assert _report()["leakage"]["beside"] == expected
+    assert expected["test"]["train"] > 0

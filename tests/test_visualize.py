@@ -200,7 +200,7 @@ def test_names_from_files_can_not_inject_markup(here: Path) -> None:
     classes = Classes(("<script>alert(1)</script>", "b"))
     html = render(
         subject=Subject("<b>", "0" * 64, ("red",), classes, 4, 10),
-        inside=Inside(None), measures=None, matrix=None, network=None, maps=[],
+        inside=Inside(None), measures=None, matrix=None, baselines=[], network=None, maps=[],
     )  # fmt: skip
     assert "<b>" not in html.split("<style>")[0] + html.split("</style>")[1]
 

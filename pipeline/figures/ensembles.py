@@ -21,7 +21,7 @@ def ensemble(found: Mapping[str, Any], tiles: int, chosen: str, title: str) -> F
     """Accuracies with their 95 % intervals beside disagreement and Q of every pair.
 
     Args:
-        found: As ``comparison.compare`` gives it.
+        found: As ``ballots.compare`` gives it.
         tiles: Measured on.
         chosen: The vote that counts.
         title: Of the figure.

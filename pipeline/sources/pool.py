@@ -11,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,6 +50,35 @@ def read_part(task: Task, path: Path) -> Part:
             file.write(np.ascontiguousarray(batch.pixels).data)  # tofile hides what went wrong
     facts = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
     return Part(path, facts, np.concatenate(moments) if moments else np.empty((0, 2, 0)), dropped)
+
+
+@dataclass(frozen=True)
+class PartPixels:
+    """Pixels of the tiles of all parts, by the row that a tile has in the facts of all."""
+
+    parts: Sequence[Part]
+    shape: tuple[int, int, int]  # (H, W, C)
+    dtype: np.dtype[Any]
+
+    def __call__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Pixels (n, H, W, C) of rising rows."""
+        out = np.empty((len(rows), *self.shape), self.dtype)
+        ends = np.cumsum([len(part.facts) for part in self.parts])
+        number = np.searchsorted(ends, rows, side="right")
+        for place in np.unique(number):
+            here = np.flatnonzero(number == place)
+            start = int(ends[place]) - len(self.parts[place].facts)
+            self._read(self.parts[place].path, rows[here] - start, out[here[0] : here[-1] + 1])
+        return out
+
+    def _read(self, path: Path, rows: NDArray[np.int64], out: NDArray[Any]) -> None:
+        """Read a file's tiles, neighbours at once: through the file, whose map would count."""
+        tile = int(np.prod(self.shape)) * self.dtype.itemsize
+        firsts = np.flatnonzero(np.diff(rows, prepend=rows[0] - 2) != 1)
+        with path.open("rb") as file:
+            for first, end in zip(firsts, [*firsts[1:], len(rows)], strict=True):
+                file.seek(int(rows[first]) * tile)
+                file.readinto(out[first:end].data.cast("B"))
 
 
 def read_all(plan: Plan, folder: Path, workers: int | None) -> Iterator[Part]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +12,19 @@ from numpy.typing import NDArray
 
 from pipeline import (
     assessment,
+    ballots,
+    beside,
     breakdown,
     calibration,
-    comparison,
     console,
     evidence,
+    leaks,
+    mistakes,
     reconstruction,
     results,
     telling,
 )
+from pipeline.beside import Baseline
 from pipeline.breakdown import Row
 from pipeline.evidence import Evidence
 from pipeline.matching import UNKNOWN
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
     from pipeline.store import Store
 
 REPORTS = Path("reports")
+BASELINE = REPORTS / "baseline.json"
 ELSEWHERE = Path("evaluations")  # of bundles and stores that are not the pipeline's own
 SHOWN = 8  # tiles of the figure of reconstructions
 
@@ -60,7 +66,11 @@ def run(
     task = reconstruct if trained.bundle.reconstructs else classify
     summary = task(trained, evaluate, reports)
     if reports == REPORTS and own:
-        record(summary, evaluate.split, trained, tracking)
+        others = beside.rows(REPORTS)
+        beside.report(
+            trained.bundle.params.get("model", {}).get("name", "network"), summary, others
+        )
+        record(summary, evaluate.split, trained, tracking, others)
     else:
         console.say(f"Wrote {reports}/.")
 
@@ -73,7 +83,7 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
     """Measures, confusion matrix, every tile's prediction, and accuracy by scene or place."""
     split = evaluate.split
     members = trained.opinions(split, evaluate.batch_size)
-    votes = comparison.votes(members, trained.bundle.members) if members else {}
+    votes = ballots.votes(members, trained.bundle.members) if members else {}
     probabilities: NDArray[Any]
     if members:
         probabilities = calibration.tempered(votes[evaluate.vote], trained.bundle.temperature)
@@ -87,14 +97,19 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
         known = actual != UNKNOWN
         heard = {name: shares[known] for name, shares in votes.items()}
         opinions = [shares[known] for shares in members]
-        told = comparison.compare(trained.bundle.members, opinions, heard, actual[known])
+        told = ballots.compare(trained.bundle.members, opinions, heard, actual[known])
         summary["ensemble"] = {"vote": evaluate.vote, "tta": evaluate.tta, **told}
     rows = _rows(measured, trained.store, split)
     results.write(summary, found, rows, reports)
     draw(measured, summary, rows, split, reports / results.FIGURES)
+    wrong = mistakes.Measured.of(trained.store, split, found.ids, found.actual, found.probabilities)
+    what = f"{len(found.actual):,} {split} tiles"
+    mistakes.draw(wrong, trained.store.bands, found.classes, what, reports / results.FIGURES)
     telling.classified(summary, measured.counts, found.classes, rows)
     if members:
         telling.voted(summary["ensemble"])
+    for sentence in leaks.again(trained.store, split):
+        console.warn(sentence)
     return summary
 
 
@@ -193,14 +208,20 @@ def draw_reconstructions(
 
 
 def record(
-    summary: dict[str, Any], split: str, trained: Trained, tracking: TrackingSection
+    summary: dict[str, Any],
+    split: str,
+    trained: Trained,
+    tracking: TrackingSection,
+    others: Sequence[Baseline],
 ) -> None:
     """Add numbers, files and figures to the MLflow run of these weights."""
     from pipeline.tracking import find
 
     with find(tracking, trained.bundle.digest, params=trained.bundle.params) as run:
-        run.metrics(results.flat(summary, split))
+        run.metrics(results.flat(summary, split) | beside.flat(others))
         for name in results.FILES:
             run.artifact(REPORTS / name, "evaluate")
+        if others:
+            run.artifact(BASELINE, "evaluate")
         for path in sorted((REPORTS / results.FIGURES).glob("*.png")):
             run.figure(path)

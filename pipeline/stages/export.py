@@ -6,12 +6,15 @@ import json
 import logging
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pipeline import beside
 from pipeline import bundle as bundles
+from pipeline.beside import Baseline
 from pipeline.bundle import Bundle
 from pipeline.console import say
 from pipeline.network import Network
@@ -41,7 +44,9 @@ def run(export: ExportSection, evaluate: EvaluateSection) -> None:
     if export.onnx:
         to_onnx(bundle.network, EXPORT / ONNX, bundle.temperature)
     measures = json.loads(METRICS.read_text(encoding="utf-8")) if METRICS.is_file() else None
-    (EXPORT / CARD).write_text(card(bundle, measures, evaluate, onnx=export.onnx), encoding="utf-8")
+    others = beside.rows(METRICS.parent) if measures else []
+    text = card(bundle, measures, evaluate, others, onnx=export.onnx)
+    (EXPORT / CARD).write_text(text, encoding="utf-8")
     written = ", ".join(sorted(path.name for path in EXPORT.iterdir()))
     say(f"Wrote {EXPORT}: {written}.")
 
@@ -108,7 +113,12 @@ def _forget_where(path: Path) -> None:
 
 
 def card(
-    bundle: Bundle, measures: dict[str, Any] | None, evaluate: EvaluateSection, *, onnx: bool
+    bundle: Bundle,
+    measures: dict[str, Any] | None,
+    evaluate: EvaluateSection,
+    others: Sequence[Baseline] = (),
+    *,
+    onnx: bool,
 ) -> str:
     """The model card, in Markdown."""
     size = bundle.tile_size
@@ -129,6 +139,7 @@ def card(
         "",
         *_members(bundle),
         *_measured(measures),
+        *_beside(others),
         "## Files",
         "",
         f"- `{bundles.WEIGHTS}`, `{bundles.FACTS}`: the bundle, for `pipeline.bundle.load`",
@@ -211,6 +222,22 @@ def _measured(measures: dict[str, Any] | None) -> list[str]:
     for name, row in measures["per_class"].items():
         cells = [_number(row[key]) for key in ("recall", "precision", "f1")]
         lines.append(f"| {name} | {' | '.join(cells)} | {row['support']:,} |")
+    return [*lines, ""]
+
+
+def _beside(others: Sequence[Baseline]) -> list[str]:
+    """What methods without a network reach on the same tiles."""
+    if not others:
+        return []
+    lines = [
+        f"Beside methods without a network, on the same tiles: {beside.best(others).verdict}",
+        "",
+        "| method | accuracy | macro F1 | the network's lead, points |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {row.name} | {row.accuracy:.4f} | {row.macro_f1:.4f} | {row.lead} |" for row in others
+    ]
     return [*lines, ""]
 
 

@@ -13,12 +13,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline import console
+from pipeline import console, leaks
 from pipeline.divide import Division, divide
 from pipeline.errors import SourceError
+from pipeline.exclusion import ids_of, marked
+from pipeline.leakage import find
+from pipeline.shift import Look, sample
 from pipeline.sources.batch import FACTS, Plan
 from pipeline.sources.opening import look
-from pipeline.sources.pool import Part, read_all
+from pipeline.sources.pool import Part, PartPixels, read_all
 from pipeline.split import DROPPED, SPLITS
 from pipeline.stats import mean_and_deviation
 from pipeline.store import ROOT, UNLABELLED, StoreWriter, count_tiles
@@ -46,20 +49,35 @@ def run(source: Source, tiles: TilesSection, split: SplitSection, engine: Engine
         dropped = sum((part.dropped for part in parts), Counter[str]())
         if not len(facts):
             raise SourceError(f"Expected tiles, got none: {_reasons(dropped)}. {_advice(dropped)}")
-        division = divide(facts, plan.kind, plan.classes, split)
+        excluded, unknown = marked(facts["id"], ids_of(source.exclude))
+        if unknown:
+            console.warn(unknown)
+        division = divide(facts, plan.kind, plan.classes, split, excluded)
         if division.method == "random" and plan.kind == "scenes":
             console.warn(
                 "split.method=random puts neighbouring tiles of a scene into different splits, "
                 "which makes the test look better than it is; block and scene do not."
             )
-        dropped += division.dropped
         moments = np.concatenate([part.moments for part in parts if len(part.moments)])
+        read = PartPixels(parts, (tiles.size, tiles.size, len(plan.bands)), plan.dtype)
         mean, std = mean_and_deviation(moments[division.split == 0], tiles.size**2)
-        _gather(writer, parts, division.split)
+        leaked = find(read, division.split, tiles.size, mean, std)
+        leaks.write(leaked, division.split, facts["id"].to_pylist())
+        settled = leaks.settle(leaked, division, facts["id"].to_pylist(), split)
+        dropped += settled.dropped
+        mean, std = mean_and_deviation(moments[settled.split == 0], tiles.size**2)
+        looks = {name: Look.of(some, plan.bands) for name, some in sample(read, settled.split)}
+        _gather(writer, parts, settled.split)
         shutil.rmtree(folder)
-        index = _index(facts, division.split)
-        writer.finish(index, mean, std, _resolution(facts))
-    report = _report(plan, tiles.size, division, index, dropped, mean, std)
+        index = _index(facts, settled.split)
+        told = {name: look.facts() for name, look in looks.items()}
+        writer.finish(index, mean, std, _resolution(facts), told)
+    report = _report(plan, tiles.size, settled, index, dropped, mean, std)
+    report["leakage"] = leaks.facts(leaked, settled.neighbours)
+    report["median"] = {
+        name: dict(zip(look.bands, look.medians.tolist(), strict=True))
+        for name, look in looks.items()
+    }
     _write(report)
     _say(report, plan)
 
@@ -163,6 +181,8 @@ def _say(report: dict[str, Any], plan: Plan) -> None:
     totals = [sum(report["counts"][split].values()) for split in SPLITS]
     say(f"{'all classes' if len(plan.classes) else UNLABELLED:{width}}" + _columns(totals))
     say(f"split by {report['split']['method']}: {report['split']['why']}")
+    for sentence in leaks.sentences(report["leakage"], report["dropped"]):
+        console.warn(sentence)
     say(f"kept {report['kept']:,} tiles of {report['files']} files; {_reasons(report['dropped'])}")
 
 

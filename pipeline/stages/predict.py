@@ -15,6 +15,7 @@ from pipeline import bundle as bundles
 from pipeline import console
 from pipeline.bundle import Bundle
 from pipeline.errors import BandError, BundleError, ClassError, ConfigError
+from pipeline.glance import Glance, glance
 from pipeline.mapping import BLOCK, Cells, Strip, classify
 from pipeline.sources import raster
 from pipeline.sources.raster import Reading
@@ -88,6 +89,9 @@ def map_scene(
     parts = [target.with_name(f".{target.name}.part") for target in maps]
     with _cached(header.cache_bytes(4 * bundle.tile_size)), raster.opened(path) as dataset:
         indexes = find_bands(dataset, bundle.bands, source, str(path))
+        beside = glance(dataset, indexes, bundle, reading)
+        for sentence in beside.unlike if beside else ():
+            console.warn(f"{name}: {sentence}")
         least = predict.min_confidence or 0.0
         strips = classify(dataset, indexes, bundle, cells, reading, predict.batch_size, least)
         _write(parts, dataset, cells, bundle.classes, strips, name)
@@ -98,7 +102,7 @@ def map_scene(
     reach = (cells.rows * stride / cells.height, cells.cols * stride / cells.width)
     drawn = _draw(name, maps[0], picture, valid, bundle.classes, reach)
     console.say(f"Mapped {name}: {cells.rows} x {cells.cols} cells of {stride} pixels, {maps[0]}.")
-    return [*maps, drawn]
+    return [*maps, drawn, _draw_bands(name, beside)]
 
 
 def find_bands(dataset: Any, bands: Bands, source: Source, name: str) -> list[int]:
@@ -213,6 +217,20 @@ def _draw(
         codes = dataset.read(1, out_shape=_shrunk(dataset))
     figure = maps.class_map(shown, codes, classes, f"Class map of {name}", reach)
     return canvas.save(figure, PICTURES / f"{name}.png")
+
+
+def _draw_bands(name: str, beside: Glance | None) -> Path:
+    """The scene's values beside those of training, or a sheet that says why there are none."""
+    from pipeline.figures import bands, canvas
+
+    path = PICTURES / "bands" / f"{name}.png"
+    title = f"Bands of {name} beside those of training"
+    if beside is None:
+        why = "The model tells nothing of the pixels it was trained on, or the scene has no data."
+        return canvas.save(canvas.sheet(6.0, 1.2, title, why), path)
+    told = " ".join(sentence[0].upper() + sentence[1:] for sentence in beside.unlike)
+    looks = {"training": beside.seen, name: beside.found}
+    return canvas.save(bands.spread(looks, title, told), path)
 
 
 def record(files: list[Path], bundle: Bundle, tracking: TrackingSection) -> None:

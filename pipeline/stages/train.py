@@ -97,7 +97,13 @@ def run(
         if trained is None:
             return
         network, told = trained
-        kept = bundle.save(network, data_digest=store.digest, params=params, root=MODELS)
+        kept = bundle.save(
+            network,
+            data_digest=store.digest,
+            params=params,
+            look=store.looks.get("train"),
+            root=MODELS,
+        )
         say(f"{told}, in {MODELS}/ ({kept.digest[:12]}).")
         if not kept.reconstructs:
             _calibrate(Trained(store, kept), train.batch_size)

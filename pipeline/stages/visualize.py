@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import console, probes, reconstruction, report
+from pipeline import console, looking, probes, reconstruction, report
 from pipeline.ensemble import Ensemble
 from pipeline.errors import ConfigError
 from pipeline.figures import canvas, inside, reconstructions
@@ -65,6 +65,7 @@ def run(
     others = {
         "kernels": draw_kernels(trained, shown, band),
         "reconstructions": draw_reconstructions(trained, shown),
+        "pitfalls": looking.draw(trained.store, OUT),
     }
     if layer is None:
         console.say("The network has no convolution: no filters and activations to show.")
@@ -105,7 +106,7 @@ def forget_maps(scenes: Collection[str]) -> None:
 
     It knows what a stage writes, not what it once wrote. The maps in ``predictions/`` stay.
     """
-    for path in (REPORTS / "maps").glob("*.png"):
+    for path in (REPORTS / "maps").rglob("*.png"):
         if path.stem not in scenes:
             path.unlink()
 

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline import leaks, looking
+from pipeline.leakage import find
+from pipeline.shift import Look
+from pipeline.split import SPLITS
+from pipeline.store import Store, StoreWriter
+from tests import little
+
+
+def _leaked(root: Path) -> Store:
+    """A store of which a test tile is a training tile moved by a pixel, and another its copy."""
+    made = little.store(root)
+    pixels = {split: made.pixels(split) for split in SPLITS}
+    pixels["test"][3, 1:] = pixels["train"][8, :-1]
+    pixels["test"][5] = pixels["train"][2]
+    index = made.index.drop(columns=["shard", "row"])
+    import pyarrow as pa
+
+    with StoreWriter(root, made.bands, made.classes, made.tile_size, made.dtype) as writer:
+        for split, tiles in pixels.items():
+            writer.append(split, tiles)
+        looks = {split: Look.of(tiles, made.bands).facts() for split, tiles in pixels.items()}
+        writer.finish(pa.Table.from_pandas(index), made.mean, made.std, 1.0, looks)
+    return Store.open(root)
+
+
+def test_what_a_store_holds_again_is_told_and_shown(tmp_path: Path) -> None:
+    store = _leaked(tmp_path / "tiles")
+    told = leaks.again(store, "test")
+    assert len(told) == 2
+    assert told[0].startswith("1 of 31 test tiles are copies of training tiles")
+    assert told[1].startswith("1 of 31 test tiles are near copies of training tiles")
+    assert leaks.again(store, "validation") == []
+    assert leaks.again(store, "train") == []
+    split = np.repeat(np.arange(3), [store.count(name) for name in SPLITS])
+    found = find(store.at, split, store.tile_size, store.mean, store.std)
+    leaks.write(found, split, store.index["id"].tolist(), tmp_path / "leakage.csv")
+    pictures = looking.draw(store, tmp_path / "out", tmp_path / "leakage.csv")
+    assert [picture.path.name for picture in pictures] == ["bands.png", "near_copies.png"]
+    for picture in pictures:
+        assert picture.path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_clean_store_of_an_earlier_version_has_nothing_to_show(tmp_path: Path) -> None:
+    store = little.store(tmp_path / "tiles")
+    assert leaks.again(store, "test") == []
+    assert looking.draw(store, tmp_path / "out", tmp_path / "leakage.csv") == []
