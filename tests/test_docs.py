@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from pipeline import comparison
+from pipeline import ballots
 from pipeline.__main__ import _parser
 from pipeline.config import compose
 from pipeline.network import build
@@ -62,7 +62,7 @@ def test_the_figures_of_an_ensemble_are_those_that_the_page_names() -> None:
     text = (ROOT / "docs" / "ensembles.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`diversity\.(\w+)", text))
     members = [np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)[::-1]]
-    found = comparison.differ(np.stack(members), np.array([0, 1]))
+    found = ballots.differ(np.stack(members), np.array([0, 1]))
     assert named == set(found)
     table = text.partition("| `evaluate.vote` |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, flags=re.M)) == set(VOTES)
