@@ -128,7 +128,7 @@ def train(
         task=task,
     )
     pixels = torch.from_numpy(tiles.pixels("train").astype(np.float32)).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(tiles.labels("train"))
+    labels = torch.tensor(tiles.labels("train"))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
     for _ in range(steps):
         optimizer.zero_grad()

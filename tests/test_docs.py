@@ -1,4 +1,4 @@
-"""What docs/networks.md shows is what the language does."""
+"""What the pages in docs/ show is what the pipeline does."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import re
 import shlex
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from pipeline import ballots
 from pipeline.__main__ import _parser
 from pipeline.config import compose
 from pipeline.network import build
 from pipeline.types import Bands, Classes
+from pipeline.voting import VOTES
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
@@ -42,16 +45,27 @@ def test_every_activation_of_the_page_is_there() -> None:
 
 
 def commands() -> list[list[str]]:
-    """Overrides of each command of the page on autoencoders, the first value of a sweep."""
-    text = (ROOT / "docs" / "autoencoders.md").read_text(encoding="utf-8")
+    """Overrides of each command of the other pages, the first value of a sweep."""
+    pages = [ROOT / "docs" / f"{name}.md" for name in ("autoencoders", "ensembles")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     lines = [line for line in text.splitlines() if line.startswith("dvc exp run")]
     words = [shlex.split(line)[3:] for line in lines]
-    return [[re.sub(",.*", "", word) for word in line if "=" in word] for line in words]
+    return [[re.sub(r"=([^[]*?),.*", r"=\1", w) for w in line if "=" in w] for line in words]
 
 
 @pytest.mark.parametrize("overrides", commands(), ids=" ".join)
-def test_every_command_on_autoencoders_composes(overrides: list[str]) -> None:
+def test_every_command_of_the_pages_composes(overrides: list[str]) -> None:
     assert compose(overrides)
+
+
+def test_the_figures_of_an_ensemble_are_those_that_the_page_names() -> None:
+    text = (ROOT / "docs" / "ensembles.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`diversity\.(\w+)", text))
+    members = [np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)[::-1]]
+    found = ballots.differ(np.stack(members), np.array([0, 1]))
+    assert named == set(found)
+    table = text.partition("| `evaluate.vote` |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, flags=re.M)) == set(VOTES)
 
 
 def comparing(command: str) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import bundle
+from pipeline import bundle, side_by_side
 from pipeline.bundle import Bundle
 from pipeline.ensemble import Ensemble
 from pipeline.errors import BundleError, ConfigError, LayerError, TrainingError
@@ -26,6 +27,7 @@ from pipeline.order import Order, bootstrap
 from pipeline.schema import EngineSection, TrackingSection
 from pipeline.stages import train
 from pipeline.store import Store
+from pipeline.tasks.fitting import Plan
 from tests import little
 from tests.conftest import ROOT
 from tests.test_train import run_script, sections
@@ -134,6 +136,50 @@ def test_several_at_a_time_and_all_processes_on_each_is_refused(place: Path) -> 
     options = sections(train={"members": 2}, trainer={"strategy": "ddp", "devices": 2})
     with pytest.raises(ConfigError, match=r"engine\.members=1 where all processes.*got 2"):
         train.run(**options | {"engine": SIDE_BY_SIDE})
+
+
+@pytest.mark.parametrize(
+    ("where", "visible", "wanted", "expected", "names"),
+    [
+        ({"accelerator": "auto", "devices": "auto"}, None, None, 4, ["0", "1", "2", "3"]),
+        ({"accelerator": "gpu", "devices": 2}, None, None, 2, ["0", "1"]),
+        ({"accelerator": "gpu", "devices": "auto"}, "2,5", None, 2, ["2", "5"]),
+        ({"accelerator": "gpu", "devices": "auto"}, None, 1, 1, ["0", "1", "2", "3"]),
+        ({"accelerator": "gpu", "devices": "auto"}, None, 9, 5, ["0", "1", "2", "3"]),
+        ({"accelerator": "cpu", "devices": 1}, None, None, 1, []),
+        ({"accelerator": "gpu", "devices": 2, "strategy": "ddp"}, None, None, 1, ["0", "1"]),
+    ],
+)
+def test_each_gpu_takes_a_member_at_a_time(
+    where: dict[str, Any],
+    visible: str | None,
+    wanted: int | None,
+    expected: int,
+    names: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.delenv(side_by_side.GPUS, raising=False)
+    if visible is not None:
+        monkeypatch.setenv(side_by_side.GPUS, visible)
+    plan = Plan(**sections(train={"members": 5}, trainer=where))
+    engine = plan.engine.model_copy(update={"members": wanted})
+    plan = dataclasses.replace(plan, engine=engine)
+    assert side_by_side.at_once(plan, 5) == expected
+    assert side_by_side.gpus(plan) == names
+
+
+def test_a_process_of_its_own_has_one_device_and_its_share_of_the_memory() -> None:
+    plan = Plan(**sections(data={"memory": 100}, trainer={"accelerator": "gpu", "devices": 4}))
+    mine = side_by_side.alone(plan, "3", 4)
+    assert (mine.trainer.devices, mine.data.memory) == (1, 25)
+    assert side_by_side.alone(plan, None, 2).data.memory == 50
+    unlimited = dataclasses.replace(plan, data=plan.data.model_copy(update={"memory": None}))
+    assert side_by_side.alone(unlimited, "0", 4).data.memory is None  # a GPU has its own
+    free = side_by_side.alone(unlimited, None, 2).data.memory
+    assert free is not None
+    assert free > 0
 
 
 def test_a_bootstrap_is_a_sample_of_its_own_for_each_member() -> None:
