@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline import bundle, results
+from pipeline import bundle, calibration, evidence, results
 from pipeline.bundle import Bundle
 from pipeline.ensemble import Ensemble, ManyViews, heard, member_of, passes
 from pipeline.errors import BundleError, ConfigError
@@ -172,6 +173,25 @@ def test_what_is_measured_is_what_is_mapped_and_exported(
     assert "3 members answer by a hard vote" in card
     assert "| 1 | little | 11 | 0.9000 |" in card
     assert bundle.load(Path("models/export")).digest == whole.digest
+
+
+def test_the_temperature_is_that_of_the_vote_and_of_no_member(
+    made: tuple[Path, Store, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, store, whole = made
+    for name in ("data", "models"):
+        shutil.copytree(made[0] / name, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    warm = bundle.tempered(Path("models"), 0.5)
+    evaluate.run(little.HEARD, little.ENGINE, little.UNTRACKED)
+    found = evidence.read(Path("reports/probabilities.parquet")).probabilities
+    pixels = store.pixels("test")
+    np.testing.assert_allclose(found, warm.probabilities(pixels, batch_size=31), atol=1e-5)
+    plain = whole.probabilities(pixels, batch_size=31)
+    np.testing.assert_allclose(found, calibration.tempered(plain, 0.5), atol=1e-5)
+    np.testing.assert_array_equal(members(warm, pixels), members(whole, pixels))
+    assert warm.heard("hard", "none").temperature == 1.0
+    assert warm.heard("weighted", "flips").temperature == 0.5
 
 
 def test_a_map_is_that_of_the_vote(made: tuple[Path, Store, Bundle], here: Path) -> None:

@@ -92,6 +92,23 @@ def test_map_is_that_of_each_window_by_itself(
         np.testing.assert_allclose(file.read(1), 100 * expected.max(axis=2), atol=0.501)
 
 
+def test_cells_that_the_network_is_not_sure_of_stay_without_a_class(
+    made: tuple[Path, Bundle], here: Path
+) -> None:
+    scene = pixels()
+    expected = by_hand(made[1], scene, 5)
+    most = expected.max(axis=2)
+    least = float(np.median(most))
+    sure = section(write(here / "town.tif", scene), 5).model_copy(update={"min_confidence": least})
+    predict.run(sure, little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
+    close = np.abs(most - least) < 1e-5  # one cell is the median itself
+    wanted = np.where(most >= least, expected.argmax(axis=2) + 1, 0)
+    np.testing.assert_array_equal(codes()[~close], wanted[~close])
+    assert 0.4 < (codes() == 0).mean() < 0.6
+    with rasterio.open("predictions/town_confidence.tif") as file:
+        np.testing.assert_allclose(file.read(1), 100 * most, atol=0.501)
+
+
 def test_map_stands_where_the_scene_stands_and_explains_itself(here: Path) -> None:
     predict.run(
         section(write(here / "town.tif", pixels()), 5),

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from pipeline import bundle
+from pipeline import bundle, calibration, metrics
 from pipeline.errors import ConfigError
 from pipeline.schema import (
     AugmentSection,
@@ -107,6 +108,20 @@ def test_training_writes_the_bundle_and_the_curves(
     assert printed.count("\nepoch ") == 8
     assert "Kept epoch" in printed
     assert not list((place / ".checkpoints").iterdir())
+
+
+def test_the_temperature_is_fitted_to_the_validation_tiles(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.run(**sections(train={"epochs": 8}))
+    kept, store = bundle.load(), Store.open(place / "data/tiles")
+    pixels, actual = store.pixels("validation"), store.labels("validation")
+    plain = replace(kept, temperature=1.0).probabilities(pixels, batch_size=12)
+    assert kept.temperature == pytest.approx(calibration.fit(plain, actual), rel=1e-3)
+    assert kept.temperature != 1.0
+    warm = kept.probabilities(pixels, batch_size=12)
+    assert metrics.nll(warm, actual) < metrics.nll(plain, actual)
+    assert f"Temperature {kept.temperature:g}" in capsys.readouterr().out
 
 
 def test_the_best_epoch_is_kept(place: Path) -> None:

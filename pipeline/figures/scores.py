@@ -13,6 +13,7 @@ from pipeline.breakdown import Row
 from pipeline.calibration import Reliability
 from pipeline.evidence import Evidence
 from pipeline.figures.canvas import FAINT, INK, sheet
+from pipeline.metrics import Floats
 from pipeline.ranking import Ladder
 from pipeline.rejection import Coverage
 
@@ -27,7 +28,7 @@ BEFORE = "#c07a2c"
 def _percent(axes: Axes, *sides: str) -> None:
     for side in sides:
         axis = axes.xaxis if side == "x" else axes.yaxis
-        axis.set_major_formatter(lambda value, _: f"{value:.4g}%".replace("-", "\N{MINUS SIGN}"))
+        axis.set_major_formatter(lambda value, _: f"{value:.4g}%" if value < 100.01 else "")
 
 
 def _plain(axes: Axes) -> None:
@@ -56,6 +57,7 @@ def reliability(
         ("as trained", BEFORE, "s", before),
         (f"with temperature {temperature:.3g}", LINE, "o", after),
     ]
+    looks = looks[:1] if temperature == 1 else looks
     width = 100 / len(after[0].tiles)
     for side, (name, colour, mark, (found, error)) in enumerate(looks):
         full = found.tiles > 0
@@ -89,11 +91,11 @@ def roc(evidence: Evidence, values: Sequence[float | None], title: str) -> Figur
         5.0,
         title,
         "Share of a class's tiles that score above a threshold, over the share of all other tiles "
-        "that do. Right: the upper left corner. A class without tiles has no curve.",
+        "that do. Right: the upper left corner, larger. A class without tiles has no curve.",
     )
-    for axes, reach in zip(figure.subplots(1, 2), (100, 10), strict=True):
+    curves = [ranking.rates(ladder) for ladder in _ladders(evidence)]
+    for axes, reach in zip(figure.subplots(1, 2), (100, _corner(curves, values)), strict=True):
         axes.plot([0, 100], [0, 100], color="#999999", linewidth=1, linestyle=(0, (4, 3)))
-        curves = [ranking.rates(ladder) for ladder in _ladders(evidence)]
         _curves(axes, evidence, curves, values)
         axes.set(xlim=(0, reach), ylim=(100 - reach, 100 + reach / 100))
         axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
@@ -123,6 +125,15 @@ def precision_recall(evidence: Evidence, values: Sequence[float | None], title: 
 def _ladders(evidence: Evidence) -> list[Ladder]:
     shares = evidence.probabilities
     return [Ladder.of(shares[:, k], evidence.actual == k) for k in range(shares.shape[1])]
+
+
+def _corner(curves: Sequence[tuple[Floats, Floats]], values: Sequence[float | None]) -> int:
+    """Side of the smallest corner, in percent, that every curve comes into."""
+    drawn = [curve for curve, value in zip(curves, values, strict=True) if value is not None]
+    for side in (5, 10, 20):
+        if all(np.interp(side / 100, x, y) > 1 - 0.8 * side / 100 for x, y in drawn):
+            return side
+    return 40
 
 
 def _curves(
@@ -161,8 +172,12 @@ def coverage(curve: Coverage, title: str, threshold: float | None = None) -> Fig
     )
     axes = figure.add_subplot()
     axes.plot(100 * curve.coverage, 100 * curve.accuracy, color=LINE, linewidth=1.8)
-    for level in (0.5, 0.7, 0.8, 0.9, 0.95, 0.99):
-        _mark(axes, curve, level, LINE, f"{level:.0%}")
+    last = 0.0
+    for level in (0.99, 0.95, 0.9, 0.8, 0.7, 0.5):
+        kept = curve.at(level)[0]
+        if kept > last + 0.02 and kept > 0.1:  # else the labels would lie on each other
+            _mark(axes, curve, level, LINE, f"{level:.0%}")
+            last = kept
     if threshold is not None:
         _mark(axes, curve, threshold, BEFORE, f"chosen: {threshold:.1%}", above=True)
     low = 100 * float(curve.accuracy[curve.coverage > 0.05].min(initial=0.99))
