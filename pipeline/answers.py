@@ -16,7 +16,7 @@ from pipeline.errors import ComparisonError
 from pipeline.evidence import Evidence
 from pipeline.measuring import OF_COUNTS, told
 from pipeline.places import Places
-from pipeline.resampling import Resampling, interval
+from pipeline.resampling import Resampling
 from pipeline.types import Classes
 
 Names = NDArray[np.str_]
@@ -138,5 +138,5 @@ def measured(actual: Labels, found: Labels, classes: Classes, places: Places) ->
     reach = again.share(hits, np.ones(len(hits), bool), metrics.accuracy(draws))
     summary |= told("accuracy", metrics.accuracy(counts), reach)
     for name, of in OF_COUNTS.items():
-        summary |= told(name, of(counts), interval(of(draws)))
+        summary |= told(name, of(counts), again.interval(of(draws)))
     return summary | {"per_class": per_class}

@@ -17,7 +17,7 @@ from pipeline import metrics, ranking
 from pipeline.evidence import Evidence
 from pipeline.metrics import BINS, Counts, Floats, rounded
 from pipeline.ranking import Ranked
-from pipeline.resampling import DRAWS, LEVEL, Interval, Resampling, interval
+from pipeline.resampling import DRAWS, LEVEL, Interval, Resampling
 
 OF_COUNTS: dict[str, Callable[[Counts], Any]] = {
     "balanced_accuracy": metrics.balanced_accuracy,
@@ -59,10 +59,12 @@ class Measurement:
         values: dict[str, Any] = {"n": len(self.evidence.ids)}
         values |= told("accuracy", metrics.accuracy(self.counts), self._of_hits())
         for name, measure in OF_COUNTS.items():
-            values |= told(name, measure(self.counts), interval(measure(self.draws)))
+            values |= told(name, measure(self.counts), self.again.interval(measure(self.draws)))
         values |= self._top2() | self._of_tiles() | self._ece() | self._aurc()
         for name, (points, draws) in self._of_ladders.items():
-            values |= told(f"macro_{name}", metrics.mean(points), interval(metrics.mean(draws)))
+            values |= told(
+                f"macro_{name}", metrics.mean(points), self.again.interval(metrics.mean(draws))
+            )
         values["interval"] = {
             "over": self.again.over, "places": self.again.places, "draws": DRAWS, "level": LEVEL,
         }  # fmt: skip
@@ -93,7 +95,7 @@ class Measurement:
         values: dict[str, Any] = {}
         for name, measure in OF_TILES.items():
             each = measure(self.evidence.probabilities, self.evidence.actual)
-            values |= told(name, each.mean(), interval(self._mean(each)))
+            values |= told(name, each.mean(), self.again.interval(self._mean(each)))
         return values
 
     def _ece(self) -> dict[str, Any]:
@@ -102,13 +104,13 @@ class Measurement:
         in_bin = np.arange(BINS) == metrics.bins_of(evidence.confidence)[:, None]
         gaps = self.again.sums(in_bin * (evidence.hits - evidence.confidence)[:, None])
         draws = np.abs(gaps).sum(axis=1) / self.draws.sum(axis=(1, 2))
-        low, high = interval(draws, around=point)
+        low, high = self.again.interval(draws, around=point)
         return told("ece", point, (max(low, 0.0), high))
 
     def _aurc(self) -> dict[str, Any]:
         ranked = Ranked.of(self.evidence.confidence, self.evidence.hits, self.again)
         point, draws = ranked.measured(ranking.aurc)
-        return told("aurc", point, interval(draws))
+        return told("aurc", point, self.again.interval(draws))
 
     @cached_property
     def _of_ladders(self) -> dict[str, tuple[Floats, Floats]]:
@@ -134,9 +136,11 @@ class Measurement:
         ):
             reach = self.again.share(hits, tiles, measure(self.draws)[:, k])
             values |= told(name, measure(self.counts)[k], reach)
-        values |= told("f1", metrics.f1(self.counts)[k], interval(metrics.f1(self.draws)[:, k]))
+        values |= told(
+            "f1", metrics.f1(self.counts)[k], self.again.interval(metrics.f1(self.draws)[:, k])
+        )
         for name, (points, draws) in self._of_ladders.items():
-            values |= told(name, points[k], interval(draws[:, k]))
+            values |= told(name, points[k], self.again.interval(draws[:, k]))
         return values | {"support": int(metrics.support(self.counts)[k])}
 
 

@@ -14,9 +14,11 @@ import yaml
 from pipeline import ballots
 from pipeline.__main__ import _parser
 from pipeline.config import compose
+from pipeline.measuring import Measurement
 from pipeline.network import build
 from pipeline.types import Bands, Classes
 from pipeline.voting import VOTES
+from tests import measured
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
@@ -46,11 +48,24 @@ def test_every_activation_of_the_page_is_there() -> None:
 
 def commands() -> list[list[str]]:
     """Overrides of each command of the other pages, the first value of a sweep."""
-    pages = [ROOT / "docs" / f"{name}.md" for name in ("autoencoders", "ensembles")]
+    pages = [ROOT / "docs" / f"{name}.md" for name in ("autoencoders", "ensembles", "measures")]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     lines = [line for line in text.splitlines() if line.startswith("dvc exp run")]
     words = [shlex.split(line)[3:] for line in lines]
-    return [[re.sub(r"=([^[]*?),.*", r"=\1", w) for w in line if "=" in w] for line in words]
+    return [[re.sub(r"=([^[{]*?),.*", r"=\1", w) for w in line if "=" in w] for line in words]
+
+
+def test_every_measure_is_on_its_page() -> None:
+    text = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
+    summary = Measurement.of(measured.evidence(60, 6)).summary()
+    (row, *_) = summary["per_class"].values()
+    names = [f"`{name}`" for name in summary if not name.endswith("_ci95")]
+    names += [f"per_class.*.{name}`" for name in row if not name.endswith("_ci95")]
+    assert [name for name in names if name not in text] == [
+        "`n`",
+        "`per_class`",
+        "per_class.*.support`",
+    ]
 
 
 @pytest.mark.parametrize("overrides", commands(), ids=" ".join)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from pipeline.metrics import wilson
 from pipeline.places import Places
-from pipeline.resampling import MOST, Resampling, interval
+from pipeline.resampling import MOST, Resampling
 
 
 def _places(count: int, tiles: int, over: str = "groups") -> Places:
@@ -59,11 +59,20 @@ def test_without_a_spread_the_places_are_the_trials(hit: float) -> None:
 
 
 def test_interval_leaves_out_what_is_undefined_and_says_so_of_too_much() -> None:
+    again = Resampling.of(_places(MOST, 1), draws=1)
     draws = np.r_[np.linspace(0, 1, 101), np.full(50, np.nan)]
-    assert interval(draws) == pytest.approx((0.025, 0.975))
-    assert np.isnan(interval(np.r_[draws, np.full(200, np.nan)])).all()
-    assert np.isnan(interval(np.full(100, 0.5))).all()
-    assert interval(np.linspace(1, 2, 101), around=0.5) == pytest.approx((0.025, 0.975))
+    assert again.interval(draws) == pytest.approx((0.025, 0.975), abs=2e-4)
+    assert np.isnan(again.interval(np.r_[draws, np.full(200, np.nan)])).all()
+    assert np.isnan(again.interval(np.full(100, 0.5))).all()
+    moved = again.interval(np.linspace(1, 2, 101), around=0.5)
+    assert moved == pytest.approx((0.025, 0.975), abs=2e-4)
+
+
+def test_few_places_make_an_interval_wider_as_students_t_does() -> None:
+    draws = np.random.default_rng(0).normal(size=200_000)
+    low, high = Resampling.of(_places(10, 1), draws=1).interval(draws)
+    # t with 9 degrees of freedom, from a table, and the deviation of ten from their own mean.
+    assert (-low, high) == pytest.approx((2.262 * (10 / 9) ** 0.5,) * 2, rel=0.02)
 
 
 def _clustered(rng: np.random.Generator, places: int, tiles: int) -> NDArray[np.float64]:
@@ -83,5 +92,6 @@ def test_intervals_over_places_cover_where_those_over_tiles_do_not() -> None:
         covered["places"] += low <= 0.8 <= high
         low, high = wilson(int(hits.sum()), 1000)
         covered["tiles"] += low <= 0.8 <= high
-    assert 0.91 <= covered["places"] / 400 <= 0.97  # measured: 0.94; four deviations are 0.044
+    # Measured: 0.94 and 0.57. Of 400 worlds the deviation of a share of 0.95 is 0.011.
+    assert 0.91 <= covered["places"] / 400 <= 0.98
     assert covered["tiles"] / 400 <= 0.70
