@@ -1,4 +1,4 @@
-"""``python -m pipeline``: compose the configuration, or run one stage of it."""
+"""``python -m pipeline``: compose the configuration, run one stage of it, or look beside."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ STAGES = {
     "export": "write it for other programs: models/export/",
 }
 
+# The same of what is run beside the stages, in pipeline/commands/.
+COMMANDS = {
+    "augment": "draw what each distortion does to tiles: reports/augment/",
+}
+
 # What the system may refuse and a user can grant, and how.
 SPACE, ACCESS = "Make room on the disk.", "Give yourself access, or work in another folder."
 MENDABLE = {
@@ -53,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     compose.add_argument("overrides", nargs="*", metavar="group=option|section.key=value")
     ui = commands.add_parser("ui", help="serve MLflow's pages and print the link to the runs")
     ui.add_argument("--port", type=int, default=5000)
-    for stage, text in STAGES.items():
+    for stage, text in (STAGES | COMMANDS).items():
         command = commands.add_parser(stage, help=text)
         if stage == "predict":
             command.add_argument("scene", nargs="?", help="a name in predict.scenes; all if absent")
@@ -78,7 +83,8 @@ def _run_stage(stage: str, arguments: dict[str, str]) -> None:
     from pipeline.config import load, read
 
     params = load()
-    run = importlib.import_module(f"pipeline.stages.{stage}").run
+    package = "stages" if stage in STAGES else "commands"
+    run = importlib.import_module(f"pipeline.{package}.{stage.replace('-', '_')}").run
     wanted = inspect.signature(run).parameters
     sections = {name: getattr(params, name) for name in wanted if name in type(params).model_fields}
     content = read()

@@ -69,7 +69,8 @@ class Normalize(nn.Module):
 class SpectralIndices(nn.Module):
     """Normalized differences of two bands, (a - b) / (a + b), as further channels from -1 to 1.
 
-    Belongs before ``Normalize``: a ratio means something only on raw values. 0 where a + b is 0.
+    Belongs before ``Normalize``: a ratio means something only on raw values. 0 where a + b is 0;
+    cut to -1 and 1 where a value is below 0, as some sensors' reflectances and shifted tiles are.
 
     Args:
         bands: Names of the channels; filled in.
@@ -108,7 +109,7 @@ class SpectralIndices(nn.Module):
         first, second = pixels[:, self.over], pixels[:, self.under]
         total = first + second
         ratio = torch.where(total == 0, 0.0, (first - second) / torch.where(total == 0, 1.0, total))
-        return torch.cat([pixels, ratio], dim=1)
+        return torch.cat([pixels, ratio.clamp(-1, 1)], dim=1)
 
     def extra_repr(self) -> str:
         """Channels of each index, as ``print`` shows them."""

@@ -21,7 +21,8 @@ ORDER = [
     "faults", "tables", "diagram", "source", "plain", "metrics", "reconstruction", "bundle",
     "trained", "mapping", "distortions", "augment", "order", "feeding", "data", "optimization",
     "tasks", "probes", "figures", "report",
-    "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
+    "tracking", "donor", "config_messages", "config", "config_difference", "stages", "commands",
+    "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
 WHERE = {"data", "trainer", "engine", "tracking"}
