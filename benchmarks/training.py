@@ -67,6 +67,7 @@ def _lightning(params: Params, tiles: Resident) -> None:
     task = Classifier(
         _network(params), weights=weights, loss=params.loss, optimizer=params.optimizer,
         schedule=params.schedule, epochs=1, epoch_steps=len(batches),
+        average=params.train.average, clip=params.train.clip,
     )  # fmt: skip
     engine = params.engine.model_copy(update={"precision": "32"})
     logger = pl.loggers.logger.DummyLogger()

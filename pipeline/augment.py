@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +25,17 @@ def entropy(*keys: int) -> int:
 
 
 def generator(device: torch.device, *keys: int) -> torch.Generator:
-    """Random numbers that depend on the keys alone, say seed, epoch, step and rank."""
+    """Random numbers that depend on the keys alone, say seed, epoch and rank."""
     return torch.Generator(device).manual_seed(entropy(*keys))
+
+
+def generators(device: torch.device, count: int, *keys: int) -> Iterator[torch.Generator]:
+    """One after the other, of which each depends on the keys and its place alone."""
+    # All seeds at once: one by one they would cost as much as a convolution.
+    states = np.random.SeedSequence(keys).generate_state(count, np.uint64) >> np.uint64(1)
+    random = torch.Generator(device)
+    for state in states.tolist():
+        yield random.manual_seed(state)
 
 
 # Where the tile lies, then the light, then the sensor: the order in which an image comes about.

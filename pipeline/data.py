@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.augment import Augment, generator
+from pipeline.augment import Augment, generators
 from pipeline.console import say
 from pipeline.errors import TrainingError
 from pipeline.feeding import Mode, Resident, Streamed, Tiles, choose, room
@@ -64,14 +64,16 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[Batch]:
         parts = shares(self.order, batch_size=self.batch_size, rank=self.rank, ranks=self.ranks)
         self.tiles.start(self.order)
-        keys = (self.order.seed or 0, self.order.epoch)
-        for step, (batch, rows) in enumerate(parts):
-            random = generator(self.tiles.device, *keys, step, self.rank)
+        keys = (self.order.seed or 0, self.order.epoch, self.rank)
+        randoms = generators(self.tiles.device, len(self), *keys)
+        for (batch, rows), random in zip(parts, randoms, strict=True):
             pixels, labels = self.tiles.take(rows)
             yield Batch(self.augment(pixels, random), labels, self._share(batch, rows))
 
     def _share(self, batch: Rows, rows: Rows) -> float:
         """Ranks x own weight / weight of the global batch, as each rank's loss is a mean."""
+        if self.ranks == 1:
+            return 1.0
         total = self.weights[batch].sum()
         return float(self.ranks * self.weights[rows].sum() / total) if total else 0.0
 

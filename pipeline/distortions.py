@@ -12,6 +12,7 @@ a clipped one would blot out its dark or bright half, and a network takes any nu
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -42,17 +43,40 @@ def quarter_turns(x: Tensor, amount: float, random: torch.Generator, scale: Scal
 
 def turn(x: Tensor, quarters: Tensor) -> Tensor:
     """Turn each tile of (N, C, H, H) by its own number of quarters (N,), counterclockwise."""
-    # A quarter turn is a transposition and a flip; choosing tile by tile costs three passes,
-    # whereas cutting the batch into four parts would break its memory order.
-    quarters = quarters % 4
-    x = _where(quarters % 2 == 1, x.transpose(2, 3), x)
-    return flip(x, (quarters == 1) | (quarters == 2), quarters >= 2)
+    return _laid(x, _turned(x.shape[2], x.device), quarters % 4)
 
 
 def flip(x: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     """Mirror those tiles of (N, C, H, W) whose entry of (N,) is true, rows or columns."""
-    x = _where(vertical, x.flip(2), x)
-    return _where(horizontal, x.flip(3), x)
+    return _laid(x, _mirrored(*x.shape[2:], x.device), 2 * vertical + horizontal)
+
+
+def _laid(x: Tensor, places: Tensor, which: Tensor) -> Tensor:
+    """Pixels of each tile from other places: (K, H W) of them, of which each tile has its own.
+
+    One gather of whole pixels: a pass for each way to lay a tile, and a choice among them, takes
+    five times as long.
+    """
+    n, bands, height, width = x.shape
+    starts = torch.arange(n, device=x.device)[:, None] * (height * width)
+    pixels = x.permute(0, 2, 3, 1).reshape(-1, bands)  # no copy of a batch in channels_last
+    there = pixels.index_select(0, (places[which] + starts).flatten())
+    return there.view(n, height, width, bands).permute(0, 3, 1, 2)
+
+
+@cache
+def _mirrored(height: int, width: int, device: torch.device) -> Tensor:
+    """(4, H W): each pixel's place in a tile as it is, with columns, rows and both mirrored."""
+    places = torch.arange(height * width, device=device).view(height, width)
+    ways = (places, places.flip(1), places.flip(0), places.flip(0, 1))
+    return torch.stack([way.flatten() for way in ways])
+
+
+@cache
+def _turned(side: int, device: torch.device) -> Tensor:
+    """(4, H H): each pixel's place in a tile turned by no to three quarters."""
+    places = torch.arange(side * side, device=device).view(side, side)
+    return torch.stack([places.rot90(quarters).flatten() for quarters in range(4)])
 
 
 def move(x: Tensor, rotation: float, zoom: float, shift: float, random: torch.Generator) -> Tensor:
@@ -168,10 +192,6 @@ def band_dropout(x: Tensor, amount: float, random: torch.Generator, scale: Scale
 def integers(x: Tensor, high: int, random: torch.Generator, rows: int = 1) -> Tensor:
     """(rows, N) whole numbers below ``high``."""
     return torch.randint(high, (rows, len(x)), generator=random, device=x.device)
-
-
-def _where(chosen: Tensor, there: Tensor, here: Tensor) -> Tensor:
-    return torch.where(chosen[:, None, None, None], there, here)
 
 
 def _normal(x: Tensor, bands: int, random: torch.Generator) -> Tensor:

@@ -42,12 +42,13 @@ def optimizer(network: nn.Module, section: Optimizer) -> torch.optim.Optimizer:
         for factor in dict.fromkeys(rate for rate, _ in learning)
         for decayed in (True, False)
     ]
+    # One pass over all weights of a group in place of a dozen calls for each.
     if section.name == "sgd":
         return torch.optim.SGD(
-            groups, lr=section.lr, momentum=section.momentum, nesterov=section.nesterov
+            groups, lr=section.lr, momentum=section.momentum, nesterov=section.nesterov, fused=True
         )
     kind = torch.optim.Adam if section.name == "adam" else torch.optim.AdamW
-    return kind(groups, lr=section.lr, betas=section.betas)
+    return kind(groups, lr=section.lr, betas=section.betas, fused=True)
 
 
 def rate(section: Schedule, step: int, *, total: int, epoch_steps: int) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from pipeline.augment import Augment, entropy, generator
+from pipeline.augment import Augment, entropy, generator, generators
 from pipeline.distortions import flip, turn
 from pipeline.schema import AugmentSection
 
@@ -105,3 +105,12 @@ def test_entropy_fits_what_torch_takes() -> None:
     seeds = {entropy(a, b) for a in range(20) for b in range(20)}
     assert len(seeds) == 400
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_a_steps_random_numbers_depend_on_the_keys_and_its_place_alone() -> None:
+    def draws(count: int, *keys: int) -> list[float]:
+        return [torch.rand(1, generator=one).item() for one in generators(CPU, count, *keys)]
+
+    few, many = draws(3, 0, 1, 2), draws(200, 0, 1, 2)
+    assert few == many[:3]
+    assert len(set(many) | set(draws(200, 0, 2, 2)) | set(draws(200, 0, 1, 3))) > 590

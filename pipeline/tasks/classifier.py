@@ -33,16 +33,28 @@ class Counts(Sums):
         super().__init__(device)
         self.cells = torch.zeros(classes * classes, dtype=torch.int64, device=device)
         self.classes = classes
+        self._outputs: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def add(self, loss: Tensor, weight: Tensor | float, outputs: Tensor, labels: Tensor) -> None:
+        """Take in a batch: its mean loss, the sum of its tiles' weights, logits and labels."""
+        self._outputs.append(outputs.detach())
+        self._labels.append(labels)
+        super().add(loss, weight, outputs, labels)
 
     @torch.no_grad()
-    def add(self, loss: Tensor, weight: Tensor, outputs: Tensor, labels: Tensor) -> None:
-        """Take in a batch: its mean loss, the sum of its tiles' weights, logits and labels."""
-        super().add(loss, weight, outputs, labels)
-        cells = labels * self.classes + outputs.argmax(dim=1)
-        self.cells += torch.bincount(cells, minlength=self.classes**2)
+    def settle(self) -> None:
+        """Sum up what was taken in."""
+        super().settle()
+        if self._labels:
+            cells = torch.cat(self._labels) * self.classes + torch.cat(self._outputs).argmax(dim=1)
+            self.cells += torch.bincount(cells, minlength=self.classes**2)
+            self._outputs.clear()
+            self._labels.clear()
 
     def confusion(self, trainer: pl.Trainer) -> metrics.Counts:
         """Counts (K, K) over all ranks, rows true, columns predicted."""
+        self.settle()
         counts: metrics.Counts = total_of(trainer, self.cells).cpu().numpy()
         return counts.reshape(self.classes, self.classes)
 
@@ -73,6 +85,8 @@ class Classifier(Learner):
         super().__init__(network, **options)
         self.smoothing = loss.label_smoothing
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float32), False)
+        # What all tiles weigh, if they weigh the same.
+        self.each = float(weights[0]) if (weights == weights[0]).all() else None
 
     def sums(self) -> Counts:
         """Count loss and confusion."""
@@ -83,6 +97,8 @@ class Classifier(Learner):
         weights = self.get_buffer("weights")
         return cross_entropy(outputs, batch.labels, weight=weights, label_smoothing=self.smoothing)
 
-    def weight_of(self, batch: Batch) -> Tensor:
+    def weight_of(self, batch: Batch) -> Tensor | float:
         """Sum of the weights of the tiles' classes."""
+        if self.each is not None:
+            return self.each * len(batch.labels)
         return self.get_buffer("weights")[batch.labels].sum()

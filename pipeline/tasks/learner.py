@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pipeline.schema import Optimizer, Schedule
 
 
+TOGETHER = 64  # batches whose sums are made at once
+
+
 class Average:
     """A running average of all weights and buffers of a network.
 
@@ -33,18 +36,31 @@ class Average:
         self.network = copy.deepcopy(network).requires_grad_(False)
         self.keep = keep
         self.updates = 0
+        self._pairs: _Pairs | None = None
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the network's present state."""
         self.updates += 1
         keep = min(self.keep, (1 + self.updates) / (10 + self.updates))
-        mine, theirs = self.network.state_dict().values(), network.state_dict().values()
-        for old, new in zip(mine, theirs, strict=True):
-            if old.is_floating_point():
-                old.lerp_(new, 1 - keep)
-            else:
-                old.copy_(new)  # counters have no average
+        if self._pairs is None:  # not before: on the way to its device a network changes buffers
+            self._pairs = _pairs(self.network, network)
+        torch._foreach_lerp_(self._pairs.averages, self._pairs.values, 1 - keep)
+        for old, new in self._pairs.counters:
+            old.copy_(new)
+
+
+class _Pairs(NamedTuple):
+    averages: list[Tensor]
+    values: list[Tensor]  # what each is the average of
+    counters: list[tuple[Tensor, Tensor]]  # whole numbers have no average
+
+
+def _pairs(average: nn.Module, network: nn.Module) -> _Pairs:
+    both = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
+    floats = [pair for pair in both if pair[0].is_floating_point()]
+    counters = [pair for pair in both if not pair[0].is_floating_point()]
+    return _Pairs([old for old, _ in floats], [new for _, new in floats], counters)
 
 
 class Sums:
@@ -53,15 +69,35 @@ class Sums:
     def __init__(self, device: torch.device) -> None:
         # Plain tensors: as buffers of the module, DDP would overwrite them with those of rank 0.
         self.loss = torch.zeros(2, dtype=torch.float64, device=device)
+        self._losses: list[Tensor] = []
+        self._weights: list[Tensor | float] = []
 
     @torch.no_grad()
-    def add(self, loss: Tensor, weight: Tensor, outputs: Tensor, labels: Tensor) -> None:
+    def add(self, loss: Tensor, weight: Tensor | float, outputs: Tensor, labels: Tensor) -> None:
         """Take in a batch: its mean loss, the sum of its tiles' weights, and what came out."""
-        # No number leaves the device here, so a GPU need not wait for the next batch.
-        self.loss += torch.stack([loss.detach().double() * weight, weight.double()])
+        # No number leaves the device here, so a GPU need not wait for the next batch; and the sums
+        # of many batches at once cost as much as those of one.
+        self._losses.append(loss.detach())
+        self._weights.append(weight)
+        if len(self._losses) == TOGETHER:
+            self.settle()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Sum up what was taken in."""
+        if not self._losses:
+            return
+        losses = torch.stack(self._losses).double()
+        weights = torch.stack(
+            [torch.as_tensor(w, dtype=torch.float64, device=losses.device) for w in self._weights]
+        )
+        self.loss += torch.stack([losses @ weights, weights.sum()])
+        self._losses.clear()
+        self._weights.clear()
 
     def mean(self, trainer: pl.Trainer) -> float:
         """Mean loss over all ranks."""
+        self.settle()
         total, weight = total_of(trainer, self.loss).tolist()
         return total / weight if weight else float("nan")
 
@@ -122,7 +158,7 @@ class Learner(pl.LightningModule):
         """Mean loss of a batch."""
         raise NotImplementedError
 
-    def weight_of(self, batch: Batch) -> Tensor:
+    def weight_of(self, batch: Batch) -> Tensor | float:
         """Weight of a batch in the mean over all tiles."""
         raise NotImplementedError
 
@@ -160,25 +196,36 @@ class Learner(pl.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Begin to count; what layers draw depends on seed, epoch and rank alone."""
         torch.manual_seed(entropy(self.seed, self.current_epoch, self.global_rank))
+        self.learning = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
         self.training_sums = self.sums()
-        self.norms = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self.norms: list[Tensor] = []
 
     def training_step(self, chunk: Iterable[Batch], _: int) -> None:
-        """Take the steps of a chunk of batches."""
+        """Take the steps of a chunk of batches.
+
+        What Lightning does around each step costs as much as a fifth of a step of a small network;
+        it is told of one step a chunk.
+        """
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         for batch in chunk:
-            self._learn(batch, optimizer)
+            self._learn(batch, optimizer.optimizer)
             # Copies of the weights in a narrower type, kept for the span of an autocast.
             torch.clear_autocast_cache()
+        optimizer.zero_grad()
+        optimizer.step()  # without gradients: it moves nothing
 
-    def _learn(self, batch: Batch, optimizer: LightningOptimizer) -> None:
+    def _learn(self, batch: Batch, optimizer: torch.optim.Optimizer) -> None:
         factor = self._rate(self.steps)
         for group in optimizer.param_groups:
             group["lr"] = factor * group["initial_lr"]
-        optimizer.zero_grad()
+        for _, parameter in self.learning:
+            parameter.grad = None
         loss = self.forward_loss(batch)
-        self.manual_backward(loss)
+        if self.trainer.world_size > 1:
+            self.manual_backward(loss)  # tells the ranks to share what comes of it
+        else:
+            loss.backward()  # type: ignore[no-untyped-call]
         self._watch(loss)
         optimizer.step()
         self.steps += 1
@@ -190,15 +237,16 @@ class Learner(pl.LightningModule):
         outputs = self.network(batch.pixels).float()
         loss = self.loss_of(outputs, batch)
         self.training_sums.add(loss, self.weight_of(batch), outputs, batch.labels)
-        return loss * batch.share
+        return loss if batch.share == 1 else loss * batch.share
 
     def _watch(self, loss: Tensor) -> None:
         """Measure the gradient, cut it if asked to, and stop at one that is not finite."""
-        named = [(name, p) for name, p in self.network.named_parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm([p.grad for _, p in named if p.grad is not None])
+        named = [(name, p) for name, p in self.learning if p.grad is not None]
+        gradients = [p.grad for _, p in named if p.grad is not None]
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
         if self.clip is not None:
             nn.utils.clip_grads_with_norm_([p for _, p in named], self.clip, norm)
-        self.norms += torch.stack([norm.double(), torch.ones_like(norm, dtype=torch.float64)])
+        self.norms.append(norm)
         # On a GPU each look would make it wait for this process; there the end of the epoch tells.
         if self.device.type == "cpu" and not math.isfinite(norm.item()):
             raise TrainingError(self._broken(named, loss))
@@ -251,8 +299,8 @@ class Learner(pl.LightningModule):
         loss = self.validation_sums.mean(self.trainer)
         values |= {"train_loss": trained, "validation_loss": loss}
         values["learning_rate"] = self.optimizer.lr * self._rate(self.steps - 1)
-        norms, count = self.norms.tolist()
-        values["gradient_norm"] = norms / count  # of this rank, whose gradients are all ranks' mean
+        # Of this rank, whose gradients are all ranks' mean.
+        values["gradient_norm"] = torch.stack(self.norms).double().mean().item()
         # float64 would be cut to float32 on the way; the measures keep their digits.
         self.log_dict(
             {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}
