@@ -1,4 +1,4 @@
-"""``python -m pipeline``: compose the configuration, run one stage of it, or look beside."""
+"""``python -m pipeline``: compose the configuration, run a stage of it, or look at a part of it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ STAGES = {
 # The same of what is run beside the stages, in pipeline/commands/.
 COMMANDS = {
     "augment": "draw what each distortion does to tiles: reports/augment/",
+    "lr-find": "find a learning rate for the network and the tiles: reports/lr_find/",
 }
 
 # What the system may refuse and a user can grant, and how.
@@ -62,6 +63,10 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(stage, help=text)
         if stage == "predict":
             command.add_argument("scene", nargs="?", help="a name in predict.scenes; all if absent")
+        if stage == "lr-find":
+            command.add_argument("--start", type=float, help="the lowest rate: 1e-6")
+            command.add_argument("--end", type=float, help="the highest: 10")
+            command.add_argument("--steps", type=int, help="from one to the other: 300")
     return parser
 
 

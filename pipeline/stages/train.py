@@ -96,7 +96,7 @@ def run(
         seed=train.seed,
     )
     if train.init_from is not None:
-        params["donor"] = _start_from(train.init_from, network, train, tracking)
+        params["donor"] = start_from(train.init_from, network, train, tracking)
     if frozen := freeze(network, train.freeze):
         _tell([f"Frozen: {', '.join(frozen)}."])
         if train.init_from is None:
@@ -165,7 +165,7 @@ def _task(network: Network, loss: Loss, weights: NDArray[np.float64], **options:
     return Classifier(network, weights=weights, loss=loss, **options)
 
 
-def _start_from(
+def start_from(
     address: str, network: Network, train: TrainSection, tracking: TrackingSection
 ) -> dict[str, Any]:
     """Take over what a donor has; what came of it, for the record."""
