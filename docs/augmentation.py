@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from docs.figures import shrink
-from pipeline.commands.augment import alone, examples, strong
+from pipeline.commands.augment import Studio, examples, shown
 from pipeline.figures import canvas
 from pipeline.figures.distorted import rows_of_draws, stretch_of
 from pipeline.store import Store
@@ -25,19 +25,19 @@ PICTURES = {
     Path("docs/images/augment_sensor.jpg"): (
         "The sensor", "grassland", ("noise", "scratches", "dead_lines", "band_dropout"),
     ),
+    Path("docs/images/augment_mixtures.jpg"): (
+        "Two tiles in one", "trees", ("mixup", "cutmix"),
+    ),
 }  # fmt: skip
 
 
 def main() -> None:
     """Draw them anew."""
-    store, amounts = Store.open(), strong()
+    store, amounts = Store.open(), shown()
     tiles = examples(store)
     for target, (title, name, distortions) in PICTURES.items():
-        rows = [
-            row
-            for row in alone(amounts, amounts, store, tiles[name], seed=0)
-            if row.heading in distortions
-        ]
+        studio = Studio(store, tiles, name, seed=0)
+        rows = [row for row in studio.alone(amounts, amounts) if row.heading in distortions]
         figure = rows_of_draws(rows, store.bands, stretch_of(store.mean, store.std), title)
         with TemporaryDirectory() as folder:
             shrink(canvas.save(figure, Path(folder) / "picture.png"), target, WIDTH)

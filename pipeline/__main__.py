@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.stopping import status_of
 
 # Before torch is imported: threads that spin while they wait for each other made an epoch fifty
 # times as slow here once another process, such as a second queue worker, took one of the cores.
@@ -105,8 +106,9 @@ def _say_difference(content: dict[str, Any], *, exactly: bool) -> list[str]:
     """
     from pipeline.config_difference import overrides_of, sections_that_differ
     from pipeline.console import say
+    from pipeline.tracking.place import rank_zero
 
-    if int(os.environ.get("LOCAL_RANK", "0")):
+    if not rank_zero():
         return []
     if not (differing := sections_that_differ(content)):
         return []
@@ -144,9 +146,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
-        return 130
+        return status_of(stop)
     return 0
 
 

@@ -28,10 +28,10 @@ class Group(NamedTuple):
     """Tiles that are in memory together."""
 
     windows: list[range]  # rows of the split, as they are read
-    rows: Rows  # the same rows, in the order of training
+    rows: Rows  # the same rows, in the order of training, each as often as it comes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Order:
     """The order of an epoch.
 
@@ -40,15 +40,25 @@ class Order:
         tile_bytes: Of one tile, as it is stored.
         seed: None leaves the tiles in their own order, as in evaluation.
         epoch: From 0.
+        counts: How often each row (N,) comes in the epoch; None for once.
     """
 
     tiles: int
     tile_bytes: int
     seed: int | None = None
     epoch: int = 0
+    counts: Rows | None = None
+
+    @property
+    def length(self) -> int:
+        """Tiles of the epoch."""
+        return self.tiles if self.counts is None else int(self.counts.sum())
 
     def groups(self) -> Iterator[Group]:
-        """Groups one after the other; together they hold each row once."""
+        """Groups one after the other; together they hold each row once, or as often as it counts.
+
+        A window of which no row is wanted is not read.
+        """
         size = max(1, WINDOW_BYTES // self.tile_bytes)
         starts = np.arange(0, self.tiles, size)
         random = None
@@ -62,11 +72,25 @@ class Order:
                 for start in starts[first : first + GROUP_WINDOWS].tolist()
             ]
             rows = np.concatenate([np.arange(part.start, part.stop) for part in windows])
+            if self.counts is not None:
+                rows = rows.repeat(self.counts[rows])
+                windows = [part for part in windows if self.counts[part.start : part.stop].any()]
             yield Group(windows, rows if random is None else random.permutation(rows))
 
     def rows(self) -> Rows:
         """All rows (N,) in the order of training."""
         return np.concatenate([np.empty(0, np.int64), *(group.rows for group in self.groups())])
+
+
+def bootstrap(tiles: int, seed: int) -> Rows:
+    """How often each of so many tiles (N,) comes in a sample of N, drawn with replacement.
+
+    A function of the seed alone: a member of an ensemble sees the same sample in every epoch
+    (Breiman 1996, "Bagging predictors"), with 63 % of the tiles in it, some of them several times.
+    """
+    # Apart from the numbers that shuffle, which come from (seed, epoch).
+    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    return np.bincount(random.integers(tiles, size=tiles), minlength=tiles)
 
 
 def borders(tiles: int, batch_size: int, ranks: int) -> list[int]:
@@ -101,6 +125,6 @@ def shares(
     batch; a batch of ``n`` tiles gives each rank n / ranks of them, rounded up or down.
     """
     rows = order.rows()
-    for start, stop in pairwise(borders(order.tiles, batch_size, ranks)):
+    for start, stop in pairwise(borders(order.length, batch_size, ranks)):
         batch = rows[start:stop]
         yield batch, np.ascontiguousarray(batch[rank::ranks])

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import metrics
+from pipeline import comparison, metrics
+from pipeline.ensemble import Member
 from pipeline.metrics import Counts
 from pipeline.types import Classes
 
@@ -56,6 +57,8 @@ class Subject:
     tile_size: int
     parameters: int
     reconstructs: bool = False  # draws its tile again, and tells no classes
+    members: Sequence[Member] = ()  # of an ensemble
+    inside: int | None = None  # which of them the pictures are of
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +79,21 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
     measures = _json(reports / "metrics.json")
     if measures and ("per_band" in measures) != subject.reconstructs:
         measures = None  # of a network with another task
+    voted = (measures or {}).get("ensemble")
+    if len((voted or {}).get("members", ())) != len(subject.members):
+        voted = None  # of another ensemble
     tells = not subject.reconstructs
     page.write_text(
         render(
             subject=subject,
             inside=inside,
             measures=measures,
+            ensemble=voted
+            and {
+                **voted,
+                "rows": comparison.rows(voted),
+                "told": comparison.sentences(voted),
+            },
             matrix=_matrix(reports / "confusion.csv", subject.classes) if tells else None,
             network=_json(reports / "network" / "network.json"),
             diagram=_inline(reports / "network" / "network.svg"),

@@ -157,6 +157,8 @@ class AugmentSection(Section):
     scratches: Fraction = 0.0  # share of tiles with a bright or dark line
     dead_lines: Fraction = 0.0  # share of tiles with a row of a band missing
     band_dropout: Fraction = 0.0  # chance of a band to be blank
+    mixup: NotNegative = 0.0  # alpha of Beta(alpha, alpha), from which shares of two tiles come
+    cutmix: NotNegative = 0.0  # the same, for rectangles of one tile put into another
 
 
 class SgdOptimizer(Section):
@@ -233,13 +235,22 @@ class LossSection(Section):
     class_weights: Literal["none", "balanced"] | dict[str, NotNegative]
 
 
+class FocalSection(Section):
+    """Cross-entropy in which tiles that are told already count less (Lin et al. 2017)."""
+
+    name: Literal["focal"]
+    gamma: NotNegative = 2.0  # of the factor (1 - p)^gamma, with p of the true class
+    label_smoothing: Fraction
+    class_weights: Literal["none", "balanced"] | dict[str, NotNegative]
+
+
 class SquaredErrorSection(Section):
     """Mean squared error of normalized pixels: for networks that reconstruct their tile."""
 
     name: Literal["squared_error"]
 
 
-Loss = Annotated[LossSection | SquaredErrorSection, Field(discriminator="name")]
+Loss = Annotated[LossSection | FocalSection | SquaredErrorSection, Field(discriminator="name")]
 
 
 class TrainSection(Section):
@@ -248,15 +259,33 @@ class TrainSection(Section):
     epochs: Count
     min_steps: Annotated[int, Field(ge=0)]  # epochs are added until so many
     batch_size: Count  # on each device
+    accumulate: Count = 1  # batches whose gradients are summed for a step
+    # How often tiles come in an epoch: once, classes alike, or class -> factor.
+    sampling: Literal["natural", "balanced"] | dict[str, NotNegative] = "natural"
     seed: Seed
     monitor: Literal["accuracy", "balanced_accuracy", "macro_f1", "loss"]  # on validation
     patience: Count | None  # epochs without a gain before stopping; None: never
     clip: Positive | None = None  # longest gradient that is followed as it is; None: any
     average: BelowOne  # share of the running average of weights kept a step; 0: none
+    swa: Fraction = 0.0  # share of the steps, the last, whose weights are averaged all alike
     init_from: str | None = None  # a folder that holds a bundle, or an MLflow model address
     donor: str = ""  # what DVC watches: the folder of init_from, or a file that never changes
     init_bands: Literal["by_name", "mean", "random"] = "by_name"  # how first layers start
     freeze: list[str] = []  # layers by name or glob that don't learn
+    members: Count = 1  # networks that vote; 1: a single network
+    bootstrap: bool = False  # each member learns from tiles drawn with replacement
+    member_models: list[str] = []  # options of model that members take in turn; []: the model
+    member_networks: dict[str, ModelSection] = {}  # what these names stood for
+
+    @property
+    def count(self) -> int:
+        """Networks to train."""
+        return max(self.members, len(self.member_models))
+
+    def models(self, model: ModelSection) -> list[ModelSection]:
+        """The model of each network: those that are named, in turn, or else the one given."""
+        named = [self.member_networks[name] for name in self.member_models] or [model]
+        return [named[i % len(named)] for i in range(self.count)]
 
     @field_validator("init_from")
     @classmethod
@@ -286,8 +315,10 @@ class EngineSection(Section):
 
     # Unquoted, as anybody writes it, YAML's 32 is a number.
     precision: Annotated[Literal["auto", "32", "bf16"], BeforeValidator(str)]
+    compile: bool = False  # the network by torch.compile
     threads: Count | None  # of the CPU, a process; None: what torch finds
     workers: Count | None  # processes that read imagery; None: one a core
+    members: Count | None = None  # trained at a time; None: one a GPU, one on a CPU
 
 
 class DataSection(Section):
@@ -313,15 +344,18 @@ class AnalyzeSection(Section):
 
 
 class EvaluateSection(Section):
-    """Which tiles the network is measured on."""
+    """Which tiles the network is measured on, and how it is heard: there, on maps and exported."""
 
     split: Literal["train", "validation", "test"]
     batch_size: Count
+    vote: Literal["soft", "hard", "weighted"] = "soft"  # of the members of an ensemble
+    tta: Literal["none", "flips", "symmetries"] = "none"  # ways to lay a tile, averaged over
 
 
 class VisualizeSection(Section):
     """What is looked at inside the network."""
 
+    member: Annotated[int, Field(ge=0)] | None = None  # of an ensemble; None: the best
     layer: str | None  # a convolution by name; None: the first
     filters: list[int] | None  # whose activations are shown; None: the largest by norm
     tiles: list[int] | None  # rows of the test split; None: one a class
@@ -383,13 +417,14 @@ class Params(Section):
     @model_validator(mode="after")
     def _task_fits(self) -> Params:
         """A loss and a measure that the network's task has."""
-        wanted = "cross_entropy" if self.model.task == "classify" else "squared_error"
-        if self.loss.name != wanted:
+        draws = self.model.task == "reconstruct"
+        wanted = ("squared_error",) if draws else ("cross_entropy", "focal")
+        if self.loss.name not in wanted:
             raise ValueError(
-                f"expected loss={wanted} for a network that is to {self.model.task} "
+                f"expected loss={' or '.join(wanted)} for a network that is to {self.model.task} "
                 f"(model.task), got loss={self.loss.name}"
             )
-        if self.model.task == "reconstruct" and self.train.monitor != "loss":
+        if draws and self.train.monitor != "loss":
             raise ValueError(
                 "expected train.monitor=loss for a network that is to reconstruct (model.task), "
                 f"which has no classes to count, got train.monitor={self.train.monitor}"
@@ -397,15 +432,82 @@ class Params(Section):
         return self
 
     @model_validator(mode="after")
+    def _has_members(self) -> Params:
+        """Members, where options are given that only they have, and the layers of each."""
+        train = self.train
+        if train.count == 1 and (train.member_models or train.bootstrap):
+            key = "member_models" if train.member_models else "bootstrap"
+            raise ValueError(
+                f"expected train.members above 1 with train.{key}, which is for networks that "
+                "vote, got 1"
+            )
+        if train.bootstrap and train.sampling != "natural":
+            raise ValueError(
+                "expected train.sampling=natural with train.bootstrap, which draws tiles by "
+                f"itself, got train.sampling={train.sampling}"
+            )
+        if set(train.member_networks) != set(train.member_models):
+            raise ValueError(
+                "expected in train.member_networks the layers of the models that "
+                f"train.member_models names ({', '.join(train.member_models) or 'none'}), got "
+                f"those of {', '.join(train.member_networks) or 'none'}; leave "
+                "train.member_networks as it is"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_vote(self) -> Params:
+        """Members, and views of a tile, only of networks that tell classes."""
+        named = {"model.task": self.model.task} | {
+            f"member {name}": network.task for name, network in self.train.member_networks.items()
+        }
+        drawing = [where for where, task in named.items() if task == "reconstruct"]
+        if drawing and self.train.count > 1:
+            raise ValueError(
+                "expected members that classify, which can vote, got one that is to reconstruct "
+                f"({drawing[0]}); leave it out of train.member_models, or set train.members=1"
+            )
+        if drawing and self.evaluate.tta != "none":
+            raise ValueError(
+                "expected evaluate.tta=none for a network that is to reconstruct (model.task), "
+                f"whose outputs lie as the tile does, got evaluate.tta={self.evaluate.tta}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _mixtures_have_labels(self) -> Params:
+        """Two labels a tile, in shares: a network that reconstructs has none to mix."""
+        for name in ("mixup", "cutmix"):
+            if self.model.task == "reconstruct" and getattr(self.augment, name):
+                raise ValueError(
+                    f"expected augment.{name}=0 for a network that is to reconstruct "
+                    f"(model.task), as it mixes labels, got {getattr(self.augment, name):g}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _classes_fit(self) -> Params:
         """Weights of classes that there are, where the source's section names them."""
         weights = getattr(self.loss, "class_weights", None)
         known = self.source.classes or ()
-        named = weights if known and isinstance(weights, dict) else ()
-        if unknown := [name for name in named if name not in known]:
+        by_class = {"loss.class_weights": weights, "train.sampling": self.train.sampling}
+        for key, wanted in by_class.items():
+            named = wanted if known and isinstance(wanted, dict) else ()
+            if unknown := [name for name in named if name not in known]:
+                raise ValueError(
+                    f"expected classes of the source in {key}, got {unknown[0]!r}; "
+                    f"known: {', '.join(known)}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _classes_are_balanced_once(self) -> Params:
+        """By the tiles that come, or by what they weigh."""
+        weights = getattr(self.loss, "class_weights", None)
+        if self.train.sampling == weights == "balanced":
             raise ValueError(
-                f"expected classes of the source in loss.class_weights, got {unknown[0]!r}; "
-                f"known: {', '.join(known)}"
+                "expected one of train.sampling=balanced and loss.class_weights=balanced, got "
+                "both, which would balance the classes twice; set the other to natural or none"
             )
         return self
 

@@ -7,10 +7,9 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -27,6 +26,9 @@ from pipeline.packing import (
 )
 from pipeline.split import SPLITS
 from pipeline.types import Bands, Bounds, Classes, Tile, Window
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["INDEX", "ROOT", "UNLABELLED", "Store", "StoreWriter", "count_tiles"]
 
@@ -104,7 +106,8 @@ class Store:
     def labels(self, split: str) -> NDArray[np.int64]:
         """Labels (N,) of a split."""
         rows = self.split_range(split)
-        return self.index["label"].to_numpy(np.int64)[rows.start : rows.stop].copy()
+        labels = pq.read_table(self.root / "index.parquet", columns=["label"])["label"]
+        return labels.slice(rows.start, len(rows)).to_numpy().astype(np.int64)
 
     def names(self, split: str) -> list[str]:
         """Class (N,) of each tile of a split by name; empty where there are no labels."""
@@ -187,10 +190,15 @@ class Store:
             source=str(facts["source"]),
             window=Window(*(int(facts[f"window_{part}"]) for part in Window._fields)),
             bounds=Bounds(*(float(facts[side]) for side in Bounds._fields)) if placed else None,
-            crs=str(facts["crs"]) if pd.notna(facts["crs"]) else None,
-            group=str(facts["group"]) if pd.notna(facts["group"]) else "",
+            crs=_text(facts["crs"]),
+            group=_text(facts["group"]) or "",
             purity=float(facts["purity"]),
         )
+
+
+def _text(value: object) -> str | None:
+    """A text of the index; what is missing there is None or not a number."""
+    return value if isinstance(value, str) else None
 
 
 def _read_meta(root: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from pipeline.reconstruction import Errors
 from pipeline.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.schema import EngineSection
+    from pipeline.schema import EngineSection, EvaluateSection
 
 TILES, MODELS = Path("data/tiles"), Path("models")
 
@@ -29,6 +29,14 @@ class Trained:
 
     store: Store
     bundle: Bundle
+
+    def heard(self, evaluate: EvaluateSection) -> Trained:
+        """The same, answering as the votes and the views of a section have it."""
+        return replace(self, bundle=self.bundle.heard(evaluate.vote, evaluate.tta))
+
+    def member(self, index: int) -> Trained:
+        """The same with one member of the ensemble."""
+        return replace(self, bundle=self.bundle.member(index))
 
     @classmethod
     def open(cls, engine: EngineSection, tiles: Path = TILES, models: Path = MODELS) -> Trained:
@@ -78,6 +86,14 @@ class Trained:
         )
         check_finite(probabilities)
         return probabilities
+
+    def opinions(self, split: str, batch_size: int) -> list[NDArray[np.float32]]:
+        """Probabilities (N, K) of each member of an ensemble; none of a single network.
+
+        Errors as those of ``probabilities``.
+        """
+        members = range(len(self.bundle.members))
+        return [self.member(i).probabilities(split, batch_size) for i in members]
 
     def errors(self, split: str, batch_size: int) -> Errors:
         """Errors of the reconstructions of a split's tiles, in its order.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipeline import bundle
 from pipeline.bundle import Bundle
 from pipeline.network import Task, build
-from pipeline.schema import EngineSection, TrackingSection
+from pipeline.schema import EngineSection, EvaluateSection, TrackingSection
 from pipeline.store import Store, StoreWriter
 from pipeline.types import Bands, Classes
 
@@ -25,6 +25,7 @@ CLASSES = Classes(("building", "trees", "water"))
 SIZE = 12
 ENGINE = EngineSection(precision="32", threads=1, workers=None)
 UNTRACKED = TrackingSection(enabled=False, experiment="test", uri=None)
+HEARD = EvaluateSection(split="test", batch_size=8)
 LAYERS: dict[str, dict[str, Any]] = {
     "normalize": {"_target_": "pipeline.layers.Normalize"},
     "conv1": {"_target_": "torch.nn.Conv2d", "out_channels": 5, "kernel_size": 3},

@@ -15,14 +15,14 @@ from tests.imports import imports_of, modules, stage_deps
 
 # A module imports only from those before it. A package stands for all that is in it.
 ORDER = [
-    "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "sources",
-    "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
-    "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
-    "faults", "tables", "diagram", "source", "plain", "metrics", "reconstruction", "bundle",
-    "trained", "mapping", "distortions", "augment", "order", "feeding", "data", "optimization",
-    "tasks", "probes", "figures", "report",
-    "tracking", "donor", "config_messages", "config", "config_difference", "stages", "commands",
-    "__main__",
+    "errors", "stopping", "types", "schema", "console", "windows", "split", "stats", "divide",
+    "sources", "packing", "store", "composites", "pretrained", "layers", "targets", "spec",
+    "network", "voting", "ensemble", "selection", "channels", "transfer", "wording", "receptive",
+    "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
+    "diversity", "comparison", "reconstruction", "bundle", "trained", "mapping", "distortions",
+    "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "tasks", "probes",
+    "figures", "report", "tracking", "donor", "members", "side_by_side", "config_messages",
+    "config", "config_difference", "stages", "commands", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
 WHERE = {"data", "trainer", "engine", "tracking"}

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from numpy.typing import NDArray
 
 from docs.augmentation import PICTURES
 from pipeline.commands import augment as command
-from pipeline.commands.augment import AMOUNTS, DRAWS, alone, draws, examples, strong
+from pipeline.commands.augment import AMOUNTS, DRAWS, Studio, examples, shown
+from pipeline.config import compose
 from pipeline.figures.distorted import Row, rows_of_draws, stretch_of
 from pipeline.schema import AugmentSection, TrainSection
 from pipeline.store import Store
@@ -41,12 +43,12 @@ def test_every_distortion_has_its_amount_in_words() -> None:
 def test_a_picture_for_each_class(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     command.OUT.mkdir(parents=True)
     (command.OUT / "7_gone.png").touch()  # of a store that had such a class
-    command.run(strong(), TRAIN)
+    command.run(shown(), TRAIN)
     names = ["0_building.png", "1_trees.png", "2_water.png"]
     assert sorted(path.name for path in command.OUT.iterdir()) == names
     first = (command.OUT / names[0]).read_bytes()
     assert capsys.readouterr().out == "Wrote 3 pictures in reports/augment.\n"
-    command.run(strong(), TRAIN)
+    command.run(shown(), TRAIN)
     assert (command.OUT / names[0]).read_bytes() == first
 
 
@@ -55,7 +57,7 @@ def test_tiles_without_labels_and_odd_names_make_files(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
-    monkeypatch.setattr(command, "alone", lambda *_: ())
+    monkeypatch.setattr(Studio, "alone", lambda *_: ())
     little.store(tmp_path / "data" / "tiles", Classes(()))
     command.run(NONE, TRAIN)
     assert [path.name for path in command.OUT.iterdir()] == ["0_tile.png"]
@@ -64,30 +66,43 @@ def test_tiles_without_labels_and_odd_names_make_files(
     assert {path.name for path in command.OUT.iterdir()} == {"0_a_b.png", "1__.png", "2_ü.png"}
 
 
+def draws(section: AugmentSection, store: Store, name: str = "trees") -> NDArray[Any]:
+    return Studio(store, examples(store), name, seed=0).draws(section)
+
+
 def test_draws_show_the_tile_and_then_only_what_differs(store: Store) -> None:
     tile = examples(store)["trees"]
-    made = draws(NONE.model_copy(update={"flips": True}), store, tile, seed=0)
+    made = draws(NONE.model_copy(update={"flips": True}), store)
     ways = [tile, tile[::-1], tile[:, ::-1], tile[::-1, ::-1]]
     assert np.array_equal(made[0], tile)
     assert sorted(one.tobytes() for one in made) == sorted(
         np.ascontiguousarray(way, np.float32).tobytes() for way in ways
     )
-    assert len(draws(NONE, store, tile, seed=0)) == 1
+    assert len(draws(NONE, store)) == 1
     # One tile in fifty is scratched: those are shown, and no other.
-    rare = draws(NONE.model_copy(update={"scratches": 0.02}), store, tile, seed=0)
+    rare = draws(NONE.model_copy(update={"scratches": 0.02}), store)
     assert len(rare) == 1 + DRAWS
     assert all((one != tile).any() for one in rare[1:])
 
 
+def test_mixtures_are_of_the_tile_and_of_tiles_of_other_classes(store: Store) -> None:
+    tiles = examples(store)
+    made = draws(NONE.model_copy(update={"cutmix": 1.0}), store)
+    assert len(made) == 1 + DRAWS
+    for one in made[1:]:
+        whose = [(one == tile).all(axis=-1) for tile in tiles.values()]
+        assert np.logical_or.reduce(whose).all()
+        assert not any(where.all() for where in whose)
+
+
 def test_what_is_off_is_shown_as_in_strong_and_said_to_be_off(store: Store) -> None:
     section = NONE.model_copy(update={"noise": 0.2})
-    rows = {
-        row.heading: row for row in alone(section, strong(), store, store.pixels("train")[0], 0)
-    }
+    studio = Studio(store, examples(store), "water", seed=0)
+    rows = {row.heading: row for row in studio.alone(section, shown())}
     assert list(rows) == list(AMOUNTS)
     assert [name for name, row in rows.items() if not row.faint] == ["noise"]
     assert rows["noise"].note == "up to 0.2 deviations"
-    assert rows["haze"].note == f"off: up to {100 * strong().haze:g} % of the light"
+    assert rows["haze"].note == f"off: up to {100 * shown().haze:g} % of the light"
     assert all(len(row.tiles) > 1 for row in rows.values())
 
 
@@ -120,7 +135,8 @@ def test_the_page_names_every_distortion_with_the_amounts_of_conf() -> None:
     said = rows_of_the_page()
     assert list(said) == list(AMOUNTS)
     composed = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["augment"]
-    default, most = AugmentSection.model_validate(composed), strong()
+    strong = yaml.safe_load(compose(["augment=strong"]))["augment"]
+    default, most = map(AugmentSection.model_validate, (composed, strong))
     for name, amounts in said.items():
         assert [_number(text) for text in amounts] == [getattr(default, name), getattr(most, name)]
 

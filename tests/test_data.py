@@ -28,7 +28,7 @@ def split(count: int, dtype: Any = np.uint8, classes: int = 3) -> Resident:
 
 
 def training(
-    tiles: Resident, augment: AugmentSection = NONE, epoch: int = 0, **where: int
+    tiles: Resident, augment: AugmentSection = NONE, epoch: int = 0, **where: Any
 ) -> list[Batch]:
     batches = TrainingBatches(
         tiles, Augment(augment, [0, 0], [1, 1]), np.array([1.0, 2.0, 5.0]),

@@ -182,7 +182,7 @@ def keys() -> torch.Generator:
 
 def test_every_distortion_of_the_section_is_tried_here() -> None:
     assert list(AMOUNTS) == [*BEFORE, "rotation", "zoom", "shift", *AFTER]
-    assert set(AMOUNTS) == set(AugmentSection.model_fields)
+    assert set(AMOUNTS) == set(AugmentSection.model_fields) - {"mixup", "cutmix"}  # test_mixing
 
 
 @pytest.mark.parametrize("bands", BANDS)

@@ -37,7 +37,7 @@ def tiles(count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_onnx_gives_the_same_logits_for_any_number_of_tiles(trained: Bundle, count: int) -> None:
-    export.run(ExportSection(onnx=True))
+    export.run(ExportSection(onnx=True), little.HEARD)
     pixels = tiles(count).astype(np.float32).transpose(0, 3, 1, 2)
     got = logits(Path("models/export/model.onnx"), pixels)
     with torch.no_grad():
@@ -60,20 +60,20 @@ def test_normalization_over_batches_is_exported_as_it_predicts(tmp_path: Path) -
 
 
 def test_the_exported_bundle_is_the_bundle(trained: Bundle) -> None:
-    export.run(ExportSection(onnx=False))
+    export.run(ExportSection(onnx=False), little.HEARD)
     assert bundle.load(Path("models/export")).digest == trained.digest
     assert not Path("models/export/model.onnx").exists()
 
 
 def test_nothing_of_an_earlier_export_stays(trained: Bundle) -> None:
-    export.run(ExportSection(onnx=False))
+    export.run(ExportSection(onnx=False), little.HEARD)
     Path("models/export/model.onnx").write_bytes(b"old")
-    export.run(ExportSection(onnx=False))
+    export.run(ExportSection(onnx=False), little.HEARD)
     assert not Path("models/export/model.onnx").exists()
 
 
 def test_the_card_says_what_the_model_is(trained: Bundle) -> None:
-    export.run(ExportSection(onnx=False))
+    export.run(ExportSection(onnx=False), little.HEARD)
     text = Path("models/export/model.md").read_text()
     assert "Bands, in this order: red, green, blue, nir" in text
     assert "Classes, in the order of the outputs: building, trees, water" in text
@@ -89,7 +89,7 @@ def test_the_card_gives_the_measures(trained: Bundle) -> None:
     summary = evaluate.measures(counts, probabilities, actual, little.CLASSES)
     evaluate.write_metrics(summary)
     assert json.loads(Path("reports/metrics.json").read_text())["n"] == 20
-    export.run(ExportSection(onnx=False))
+    export.run(ExportSection(onnx=False), little.HEARD)
     text = Path("models/export/model.md").read_text()
     assert f"On 20 tiles: accuracy {metrics.accuracy(counts):.4f}" in text
     assert "| building | 0.8000 | 1.0000 | 0.8889 | 10 |" in text
@@ -111,7 +111,7 @@ def test_an_autoencoder_is_exported_with_what_turns_its_output_into_raw_values(
     monkeypatch.chdir(tmp_path)
     store, trained = little.drawing_project(tmp_path, Classes(()))
     evaluate.run(EvaluateSection(split="test", batch_size=8), little.ENGINE, little.UNTRACKED)
-    export.run(ExportSection(onnx=True))
+    export.run(ExportSection(onnx=True), little.HEARD)
     path = "models/export/model.onnx"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     pixels = store.pixels("test").astype(np.float32).transpose(0, 3, 1, 2)

@@ -54,7 +54,9 @@ def sections(**changes: dict[str, Any]) -> dict[str, Any]:
     augment = {"flips": True, "quarter_turns": True, "brightness": 0, "contrast": 0, "noise": 0.1}
     adam = {"name": "adam", "lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0}
     entropy = {"name": "cross_entropy", "label_smoothing": 0, "class_weights": "none"}
-    loss = {} if "name" in changes.get("loss", {}) else entropy  # another loss has other keys
+    # Others have other keys.
+    loss = {} if "name" in changes.get("loss", {}) else entropy
+    adam = {} if "name" in changes.get("optimizer", {}) else adam
     losses: TypeAdapter[Loss] = TypeAdapter(Loss)
     model = {"name": "little", "layers": options("layers", little.LAYERS)}
     return {
@@ -93,7 +95,7 @@ def test_training_writes_the_bundle_and_the_curves(
     assert [row["epoch"] for row in rows] == list(range(1, 9))
     assert set(rows[0]) == {
         "epoch", "train_loss", "validation_loss", "validation_accuracy",
-        "validation_balanced_accuracy", "learning_rate",
+        "validation_balanced_accuracy", "learning_rate", "dead_relus",
     }  # fmt: skip
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
     kept = bundle.load()
@@ -197,7 +199,9 @@ def test_an_autoencoder_trains_with_labels_and_without(
     monkeypatch.chdir(tmp_path)
     train.run(**sections(train={"epochs": 5, "monitor": "loss", "average": 0.5}, **DRAW))
     rows = curves(tmp_path)
-    assert list(rows[0]) == ["epoch", "train_loss", "validation_loss", "learning_rate"]
+    assert list(rows[0]) == [
+        "epoch", "train_loss", "validation_loss", "learning_rate", "dead_relus",
+    ]  # fmt: skip
     assert rows[-1]["validation_loss"] < rows[0]["validation_loss"]
     kept = bundle.load()
     assert kept.reconstructs
@@ -281,10 +285,10 @@ if __name__""",
 )
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_ranks_validate_with_the_same_batch_norms(place: Path, average: float) -> None:
+@pytest.mark.parametrize("average", [{}, {"average": 0.9}, {"swa": 0.6}])
+def test_ranks_validate_with_the_same_batch_norms(place: Path, average: dict[str, float]) -> None:
     done = run_script(
-        place, WATCHED, train={"batch_size": 8, "average": average},
+        place, WATCHED, train={"batch_size": 8, **average},
         layers={"relu1": {"_target_": "torch.nn.BatchNorm2d"}},
         trainer={"strategy": "ddp", "devices": 2},
     )  # fmt: skip

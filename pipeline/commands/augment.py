@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,14 @@ import numpy as np
 import torch
 import yaml
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.augment import Augment, generator
 from pipeline.config import compose
 from pipeline.console import say
 from pipeline.figures import canvas
 from pipeline.figures.distorted import Row, rows_of_draws, stretch_of
+from pipeline.mixing import mix, mixes, plan
 from pipeline.schema import AugmentSection
 from pipeline.store import Store
 
@@ -47,6 +50,8 @@ AMOUNTS = {
     "scratches": "in {1:.3g} % of the tiles",
     "dead_lines": "in {1:.3g} % of the tiles",
     "band_dropout": "{1:.3g} % of the bands",
+    "mixup": "shares from Beta({0:g}, {0:g})",
+    "cutmix": "shares from Beta({0:g}, {0:g})",
 }
 
 
@@ -55,11 +60,12 @@ def run(augment: AugmentSection, train: TrainSection) -> None:
     store = Store.open()
     stretch = stretch_of(store.mean, store.std)
     shutil.rmtree(OUT, ignore_errors=True)
-    for number, (name, tile) in enumerate(examples(store).items()):
-        every = draws(augment, store, tile, train.seed)
+    tiles = examples(store)
+    for number, name in enumerate(tiles):
+        studio = Studio(store, tiles, name, train.seed)
         rows = [
-            *alone(augment, strong(), store, tile, train.seed),
-            Row("all that are on", "as tiles are trained on", every),
+            *studio.alone(augment, shown()),
+            Row("all that are on", "as tiles are trained on", studio.draws(augment)),
         ]
         figure = rows_of_draws(
             rows,
@@ -67,16 +73,17 @@ def run(augment: AugmentSection, train: TrainSection) -> None:
             stretch,
             f"What augmentation does to a tile{f' of {name}' if name else ''}",
             "Draws that change nothing are left out. What is off is shown at its amount in "
-            "augment=strong.",
+            "augment=strong, and mixtures, which it leaves off, at 1.",
         )
         word = re.sub(r"\W+", "_", name) or "tile"  # a class may be called what no file can be
         canvas.save(figure, OUT / f"{number}_{word}.png")
     say(f"Wrote {len(list(OUT.iterdir()))} pictures in {OUT}.")
 
 
-def strong() -> AugmentSection:
-    """The amounts of ``augment=strong``."""
-    return AugmentSection.model_validate(yaml.safe_load(compose(["augment=strong"]))["augment"])
+def shown() -> AugmentSection:
+    """The amounts at which what is off is shown: of ``augment=strong``, mixtures at 1."""
+    section = yaml.safe_load(compose(["augment=strong"]))["augment"]
+    return AugmentSection.model_validate({**section, "mixup": 1.0, "cutmix": 1.0})
 
 
 def examples(store: Store) -> dict[str, NDArray[Any]]:
@@ -95,23 +102,49 @@ def examples(store: Store) -> dict[str, NDArray[Any]]:
     return found
 
 
-def alone(
-    section: AugmentSection, instead: AugmentSection, store: Store, tile: NDArray[Any], seed: int
-) -> Iterator[Row]:
-    """A row for each distortion, at the amount of ``instead`` where it is off."""
-    none = section.model_copy(update=dict.fromkeys(AMOUNTS, 0))
-    for name, words in AMOUNTS.items():
-        off = not getattr(section, name)
-        amount = getattr(instead if off else section, name)
-        made = draws(none.model_copy(update={name: amount}), store, tile, seed)
-        note = words.format(amount, 100 * amount)
-        yield Row(name, f"off: {note}" if off else note, made, faint=off)
+@dataclass(frozen=True)
+class Studio:
+    """Where a tile is shown under distortions.
+
+    Args:
+        store: Whose statistics scale the amounts.
+        tiles: Of each class (H, W, C); what a tile is mixed with.
+        name: Class of the tile.
+        seed: Of the draws.
+    """
+
+    store: Store
+    tiles: dict[str, NDArray[Any]]
+    name: str
+    seed: int
+
+    def alone(self, section: AugmentSection, instead: AugmentSection) -> Iterator[Row]:
+        """A row for each distortion, at the amount of ``instead`` where it is off."""
+        none = section.model_copy(update=dict.fromkeys(AMOUNTS, 0))
+        for name, words in AMOUNTS.items():
+            off = not getattr(section, name)
+            amount = getattr(instead if off else section, name)
+            made = self.draws(none.model_copy(update={name: amount}))
+            note = words.format(amount, 100 * amount)
+            yield Row(name, f"off: {note}" if off else note, made, faint=off)
+
+    def draws(self, section: AugmentSection) -> NDArray[Any]:
+        """The tile (H, W, C) and up to ``DRAWS`` of what becomes of it, each unlike all others."""
+        augment = Augment(section, self.store.mean.tolist(), self.store.std.tolist())
+        first = _as_input(self.tiles[self.name])
+        made = augment(first.expand(TRIES, *first.shape), generator(CPU, self.seed))
+        if mixes(section):
+            made = self._mixed(made, section)
+        known = {one.tobytes(): one for one in (first.numpy(), *made.numpy())}
+        return np.stack([*known.values()][: 1 + DRAWS]).transpose(0, 2, 3, 1)
+
+    def _mixed(self, made: Tensor, section: AugmentSection) -> Tensor:
+        """As many of the tile, each mixed with another tile of the store or with itself."""
+        others = [_as_input(tile) for name, tile in self.tiles.items() if name != self.name]
+        batch = torch.cat([made, torch.stack(others or [made[0]]).repeat(TRIES, 1, 1, 1)[:TRIES]])
+        how = plan(section, len(batch), self.tiles[self.name].shape[:2], self.seed)
+        return mix(batch, torch.zeros(len(batch), dtype=torch.int64), how)[0][:TRIES]
 
 
-def draws(section: AugmentSection, store: Store, tile: NDArray[Any], seed: int) -> NDArray[Any]:
-    """A tile (H, W, C) and up to ``DRAWS`` of what becomes of it, each unlike all others."""
-    augment = Augment(section, store.mean.tolist(), store.std.tolist())
-    first = torch.from_numpy(tile.astype(np.float32)).permute(2, 0, 1)
-    made = augment(first.expand(TRIES, *first.shape), generator(CPU, seed))
-    known = {one.tobytes(): one for one in (first.numpy(), *made.numpy())}
-    return np.stack([*known.values()][: 1 + DRAWS]).transpose(0, 2, 3, 1)
+def _as_input(tile: NDArray[Any]) -> Tensor:
+    return torch.from_numpy(tile.astype(np.float32)).permute(2, 0, 1)

@@ -9,23 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline import members
 from pipeline.console import say
 from pipeline.data import TileData
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.figures import canvas
 from pipeline.figures.rates import losses_by_rate
-from pipeline.network import Network, build
-from pipeline.optimization import class_weights
 from pipeline.order import steps as steps_of
-from pipeline.selection import freeze
-from pipeline.stages.train import start_from
+from pipeline.stages.train import donors_of
 from pipeline.store import Store
 from pipeline.tasks import trainer as trainers
+from pipeline.tasks.fitting import Learning, Plan, prepare, task_options
 from pipeline.tasks.range_test import (
     ClassifierTest,
     Found,
@@ -79,38 +75,17 @@ def run(
     """
     sweep = _sweep(start, end, steps)
     store = Store.open()
-    network = build(
-        model.layers,
-        bands=store.bands,
-        classes=store.classes,
-        tile_size=store.tile_size,
-        mean=store.mean.tolist(),
-        std=store.std.tolist(),
-        init=init,
-        task=model.task,
-        seed=train.seed,
-    )
-    if train.init_from is not None:
-        start_from(train.init_from, network, train, tracking)
-    freeze(network, train.freeze)
-    train = _whole_batches(train, trainer)
-    weights = class_weights(loss, store.classes, store.counts["train"])
-    epoch_steps = steps_of(store.count("train"), train.batch_size, 1)
-    task = _task(
-        network,
-        loss,
-        weights,
-        sweep=sweep,
-        optimizer=optimizer,
-        schedule=schedule,
-        epochs=math.ceil(steps / epoch_steps),
-        epoch_steps=epoch_steps,
-        seed=train.seed,
-        clip=train.clip,
-    )
-    tiles = TileData(store, train=train, augment=augment, weights=weights, feed=data)
+    plan = Plan(
+        model, init, augment, optimizer, schedule, loss,
+        _whole_batches(train, trainer), trainer, engine, data, tracking,
+    )  # fmt: skip
+    plan = members.plans(plan)[0]
+    donors, _ = donors_of(plan, 1)
+    learning = prepare(plan, store, donors[0])
+    tiles = TileData(store, train=plan.train, augment=augment, weights=learning.weights, feed=data)
+    task = _task(plan, learning, sweep, store.count("train"))
     take_steps(task, tiles, trainer, engine)
-    write(read(sweep, task.losses), model.name, optimizer.lr)
+    write(read(sweep, task.losses), plan.model.name, optimizer.lr)
 
 
 def _sweep(start: float, end: float, steps: int) -> Sweep:
@@ -128,10 +103,13 @@ def _whole_batches(train: TrainSection, trainer: TrainerSection) -> TrainSection
     return train.model_copy(update={"batch_size": size})
 
 
-def _task(network: Network, loss: Loss, weights: NDArray[np.float64], **options: Any) -> RangeTest:
-    if loss.name == "squared_error":
-        return ReconstructorTest(network, **options)
-    return ClassifierTest(network, weights=weights, loss=loss, **options)
+def _task(plan: Plan, learning: Learning, sweep: Sweep, tiles: int) -> RangeTest:
+    epoch_steps = steps_of(tiles, plan.train.batch_size * plan.train.accumulate, 1)
+    options = task_options(plan, math.ceil(sweep.steps / epoch_steps) + 1, epoch_steps)
+    options |= {"sweep": sweep, "average": 0.0, "swa": 0.0}
+    if plan.loss.name == "squared_error":
+        return ReconstructorTest(learning.network, **options)
+    return ClassifierTest(learning.network, weights=learning.weights, loss=plan.loss, **options)
 
 
 def take_steps(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import console, metrics, reconstruction
+from pipeline import comparison, console, metrics, reconstruction
 from pipeline.metrics import Counts
 from pipeline.trained import Trained
 from pipeline.types import Classes
@@ -33,7 +33,7 @@ SHOWN = 8  # tiles of the figure of reconstructions
 
 def run(evaluate: EvaluateSection, engine: EngineSection, tracking: TrackingSection) -> None:
     """Write the measures, and what was found of every tile."""
-    trained = Trained.open(engine)
+    trained = Trained.open(engine).heard(evaluate)
     shutil.rmtree(FIGURES, ignore_errors=True)  # of a network with another task
     task = reconstruct if trained.bundle.reconstructs else classify
     summary = task(trained, evaluate)
@@ -44,14 +44,26 @@ def classify(trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
     """Measures, confusion matrix and every tile's prediction."""
     store, classes = trained.store, trained.store.classes
     actual = store.labels(evaluate.split)
-    probabilities = trained.probabilities(evaluate.split, evaluate.batch_size)
+    members = trained.opinions(evaluate.split, evaluate.batch_size)
+    votes = comparison.votes(members, trained.bundle.members) if members else {}
+    probabilities = (
+        votes[evaluate.vote]
+        if members
+        else trained.probabilities(evaluate.split, evaluate.batch_size)
+    )
     counts = metrics.confusion(actual, probabilities.argmax(axis=1), len(classes))
     summary = measures(counts, probabilities, actual, classes)
+    if members:
+        found = comparison.compare(trained.bundle.members, members, votes, actual)
+        summary["ensemble"] = {"vote": evaluate.vote, "tta": evaluate.tta, **found}
     write_metrics(summary)
     write_confusion(counts, classes)
     write_predictions(_ids(store, evaluate.split), actual, probabilities, classes)
     draw(counts, classes, evaluate.split)
     report(summary, counts, classes)
+    if members:
+        draw_ensemble(summary, evaluate.split)
+        report_ensemble(summary["ensemble"])
     return summary
 
 
@@ -145,6 +157,15 @@ def draw(counts: Counts, classes: Classes, split: str, folder: Path = FIGURES) -
     )
 
 
+def draw_ensemble(summary: dict[str, Any], split: str, folder: Path = FIGURES) -> None:
+    """Write the accuracies of members and votes, and how pairs of members differ."""
+    from pipeline.figures import canvas, ensembles
+
+    found, tiles = summary["ensemble"], summary["n"]
+    title = f"{len(found['members'])} members and their votes, {tiles:,} {split} tiles"
+    canvas.save(ensembles.ensemble(found, tiles, found["vote"], title), folder / "ensemble.png")
+
+
 def draw_reconstructions(
     trained: Trained, split: str, errors: NDArray[np.float64], folder: Path = FIGURES
 ) -> None:
@@ -182,6 +203,21 @@ def report_reconstruction(summary: dict[str, Any]) -> None:
         f"tiles, share of variance drawn again {_shown(summary['r2'])}, peak signal-to-noise ratio "
         f"{_shown(summary['psnr'])} dB."
     )
+
+
+def report_ensemble(found: dict[str, Any]) -> None:
+    """Print each member, each vote, and how members differ."""
+    from rich.table import Table
+
+    headings = ("validation", "accuracy", "balanced", "macro F1", "nll", "ece")
+    out = Table("member or vote")
+    for heading in headings:
+        out.add_column(heading, justify="right")
+    for name, row in comparison.rows(found).items():
+        out.add_row(name, *(_shown(row.get(key)) for key in comparison.COLUMNS))
+    console.table(out)
+    for sentence in comparison.sentences(found):
+        console.say(sentence)
 
 
 def report(summary: dict[str, Any], counts: Counts, classes: Classes) -> None:
@@ -238,7 +274,9 @@ def flat(summary: dict[str, Any], split: str) -> dict[str, float]:
     """
     values: dict[str, float | None] = {}
     for key, value in summary.items():
-        if isinstance(value, dict):  # per_class, per_band
+        if key == "ensemble":
+            values |= comparison.flat(value, split)
+        elif isinstance(value, dict):  # per_class, per_band
             for name, row in value.items():
                 safe = re.sub(r"[^\w./ -]", "_", name)  # what MLflow takes in a name
                 values |= {f"{split}_{measure}/{safe}": v for measure, v in row.items()}

@@ -15,9 +15,10 @@ from pipeline import bundle as bundles
 from pipeline.bundle import Bundle
 from pipeline.console import say
 from pipeline.network import Network
+from pipeline.voting import view_count
 
 if TYPE_CHECKING:
-    from pipeline.schema import ExportSection
+    from pipeline.schema import EvaluateSection, ExportSection
 
 MODELS = Path("models")
 EXPORT = MODELS / "export"
@@ -27,9 +28,12 @@ CARD = "model.md"
 OPSET = 18  # what torch's exporter writes natively
 
 
-def run(export: ExportSection) -> None:
-    """Write the bundle again, as ONNX, and with a card that says what it is."""
-    bundle = bundles.load(MODELS)
+def run(export: ExportSection, evaluate: EvaluateSection) -> None:
+    """Write the bundle again, as ONNX, and with a card that says what it is.
+
+    What is exported is what is measured: ``evaluate`` says how the network is heard.
+    """
+    bundle = bundles.load(MODELS).heard(evaluate.vote, evaluate.tta)
     shutil.rmtree(EXPORT, ignore_errors=True)  # a file of an earlier export may be off now
     EXPORT.mkdir(parents=True)
     for name in (bundles.WEIGHTS, bundles.FACTS):
@@ -37,7 +41,7 @@ def run(export: ExportSection) -> None:
     if export.onnx:
         to_onnx(bundle.network, EXPORT / ONNX)
     measures = json.loads(METRICS.read_text(encoding="utf-8")) if METRICS.is_file() else None
-    (EXPORT / CARD).write_text(card(bundle, measures, onnx=export.onnx), encoding="utf-8")
+    (EXPORT / CARD).write_text(card(bundle, measures, evaluate, onnx=export.onnx), encoding="utf-8")
     written = ", ".join(sorted(path.name for path in EXPORT.iterdir()))
     say(f"Wrote {EXPORT}: {written}.")
 
@@ -89,14 +93,15 @@ def _forget_where(path: Path) -> None:
     onnx.save(model, path)
 
 
-def card(bundle: Bundle, measures: dict[str, Any] | None, *, onnx: bool) -> str:
+def card(
+    bundle: Bundle, measures: dict[str, Any] | None, evaluate: EvaluateSection, *, onnx: bool
+) -> str:
     """The model card, in Markdown."""
     size = bundle.tile_size
     shape = f"({len(bundle.bands)}, {size}, {size})"
     parameters = sum(parameter.numel() for parameter in bundle.network.parameters())
-    model = bundle.params.get("model", {})
     lines = [
-        f"# {model.get('name', 'network')}",
+        f"# {bundle.name}",
         "",
         f"{_purpose(bundle)} {parameters:,} parameters, weights `{bundle.digest[:12]}`.",
         "",
@@ -104,9 +109,11 @@ def card(bundle: Bundle, measures: dict[str, Any] | None, *, onnx: bool) -> str:
         f"- Input: raw pixel values as float32, (N, C, H, W) = N x {shape}; the first layer "
         "normalizes them",
         *_outputs(bundle),
+        *_heard(bundle, evaluate),
         f"- Trained on the tiles with the digest `{bundle.data_digest[:12]}`",
         f"- Written with {', '.join(f'{k} {v}' for k, v in bundle.versions.items())}",
         "",
+        *_members(bundle),
         *_measured(measures),
         "## Files",
         "",
@@ -140,6 +147,33 @@ def _outputs(bundle: Bundle) -> list[str]:
         "- Output: normalized pixels, of the shape of the input; times the band's deviation, plus "
         f"its mean, they are raw values: {scales}"
     ]
+
+
+def _heard(bundle: Bundle, evaluate: EvaluateSection) -> list[str]:
+    """How answers come about, where that is more than one look of one network."""
+    views = view_count(evaluate.tta)
+    lines = []
+    if views > 1:
+        lines.append(
+            f"- Each tile is looked at in {views} ways (`evaluate.tta={evaluate.tta}`), and their "
+            f"mean probability counts; the ONNX file does so by itself"
+        )
+    if bundle.members:
+        lines.append(
+            f"- {len(bundle.members)} members answer by a {evaluate.vote} vote "
+            f"(`evaluate.vote={evaluate.vote}`); the ONNX file holds them all, and the vote"
+        )
+    return lines
+
+
+def _members(bundle: Bundle) -> list[str]:
+    if not bundle.members:
+        return []
+    lines = ["## Members", "", "| member | model | seed | validation accuracy |"]
+    lines.append("| ---: | --- | ---: | ---: |")
+    for i, one in enumerate(bundle.members):
+        lines.append(f"| {i} | {one.model} | {one.seed} | {one.accuracy:.4f} |")
+    return [*lines, ""]
 
 
 def _measured(measures: dict[str, Any] | None) -> list[str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 
 from pipeline import optimization
@@ -17,6 +20,8 @@ from pipeline.augment import entropy
 from pipeline.data import Batch
 from pipeline.errors import TrainingError
 from pipeline.network import Network
+from pipeline.tasks.norms import refresh
+from pipeline.tasks.rectifiers import Rectifiers
 
 if TYPE_CHECKING:
     from pipeline.schema import Optimizer, Schedule
@@ -42,12 +47,39 @@ class Average:
     def update(self, network: nn.Module) -> None:
         """Take in the network's present state."""
         self.updates += 1
-        keep = min(self.keep, (1 + self.updates) / (10 + self.updates))
         if self._pairs is None:  # not before: on the way to its device a network changes buffers
             self._pairs = _pairs(self.network, network)
-        torch._foreach_lerp_(self._pairs.averages, self._pairs.values, 1 - keep)
+        torch._foreach_lerp_(self._pairs.averages, self._pairs.values, 1 - self.kept())
         for old, new in self._pairs.counters:
             old.copy_(new)
+
+    def kept(self) -> float:
+        """Share of the average so far in the next one."""
+        return min(self.keep, (1 + self.updates) / (10 + self.updates))
+
+
+class Tail(Average):
+    """The plain mean of the weights after each of the last steps; before, the weights themselves.
+
+    Stochastic weight averaging (Izmailov et al. 2018), with each step in place of each epoch.
+
+    Args:
+        network: Whose weights.
+        start: Steps before the first that counts.
+    """
+
+    def __init__(self, network: nn.Module, start: int) -> None:
+        super().__init__(network, 0.0)
+        self.start = start
+
+    @property
+    def begun(self) -> bool:
+        """Whether several weights are averaged."""
+        return self.updates > self.start + 1
+
+    def kept(self) -> float:
+        """All weights count alike."""
+        return 1 - 1 / max(1, self.updates - self.start)
 
 
 class _Pairs(NamedTuple):
@@ -126,6 +158,8 @@ class Learner(pl.LightningModule):
         epoch_steps: Steps of an epoch.
         seed: Of what layers draw, such as dropout.
         average: Share of the running average of weights kept a step; 0 for none.
+        swa: Share of the steps, the last, whose weights are averaged alike; 0 for none.
+        accumulate: Pieces that a batch is cut into, whose gradients are summed.
         clip: Longest gradient that is followed as it is; None for any.
     """
 
@@ -139,12 +173,15 @@ class Learner(pl.LightningModule):
         epoch_steps: int,
         seed: int = 0,
         average: float = 0.0,
+        swa: float = 0.0,
+        accumulate: int = 1,
         clip: float | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # steps are taken in chunks
         self.network = network
         self.clip = clip
+        self.accumulate = accumulate
         self.steps = 0  # taken so far
         self.optimizer = optimizer
         self.schedule = schedule
@@ -152,7 +189,10 @@ class Learner(pl.LightningModule):
         self.epoch_steps = epoch_steps
         self.seed = seed
         self.average = Average(network, average) if average else None
+        if swa:
+            self.average = Tail(network, round((1 - swa) * self.total_steps))
         self.averaged = self.average.network if self.average else None
+        self.rectifiers = Rectifiers()
 
     def loss_of(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a batch."""
@@ -221,16 +261,33 @@ class Learner(pl.LightningModule):
             group["lr"] = factor * group["initial_lr"]
         for _, parameter in self.learning:
             parameter.grad = None
-        loss = self.forward_loss(batch)
-        if self.trainer.world_size > 1:
-            self.manual_backward(loss)  # tells the ranks to share what comes of it
-        else:
-            loss.backward()  # type: ignore[no-untyped-call]
-        self._watch(loss)
+        self._watch(self._backward(batch))
         optimizer.step()
         self.steps += 1
         if self.average is not None:
             self.average.update(self.network)
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Gradient of a rank's part of a step, in one piece or in several; returns the loss."""
+        pieces = batch.pieces(self.accumulate) if self.accumulate > 1 else [batch]
+        losses = []
+        for piece in pieces:
+            loss = self.forward_loss(piece)
+            if len(pieces) > 1:  # a mean of its own tiles; in sum they are that of the batch
+                loss = loss * (self.weight_of(piece) / self.weight_of(batch))
+            if self.trainer.world_size == 1:
+                loss.backward()  # type: ignore[no-untyped-call]
+            else:  # tells the ranks to share what comes of it, once all of it is there
+                with nullcontext() if piece is pieces[-1] else self._alone():
+                    self.manual_backward(loss)
+            losses.append(loss.detach())
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """A while in which ranks keep their gradients to themselves."""
+        strategy = self.trainer.strategy
+        assert isinstance(strategy, ParallelStrategy), "several processes train"
+        return strategy.block_backward_sync()
 
     def forward_loss(self, batch: Batch) -> Tensor:
         """Loss of a rank's part, counted, and so weighed that the mean over ranks is the global."""
@@ -275,14 +332,19 @@ class Learner(pl.LightningModule):
         the one whose network is kept.
         """
         self.validation_sums = self.sums()
+        if isinstance(self.average, Tail) and self.average.begun:
+            batches = self.trainer.train_dataloader
+            assert batches is not None, "an epoch was trained on them"
+            refresh(self.final, next(iter(batches)))  # a chunk of the epoch: tiles of all kinds
         if self.trainer.world_size > 1:
             for buffer in (*self.network.buffers(), *self.final.buffers()):
                 torch.distributed.broadcast(buffer, 0)
+        self.rectifiers.begin(self.final)
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Count in float32, whatever the training's precision."""
-        with torch.autocast(self.device.type, enabled=False):
-            outputs = self.final(batch.pixels)
+        """Count in float32, whatever the training's precision; not compiled, as nobody hooks in."""
+        with torch.autocast(self.device.type, enabled=False), self.rectifiers.watching(self.final):
+            outputs = self.final.forward(batch.pixels)
         loss = self.loss_of(outputs, batch)
         self.validation_sums.add(loss, self.weight_of(batch), outputs, batch.labels)
 
@@ -296,6 +358,8 @@ class Learner(pl.LightningModule):
             )
         found = self.validation_sums.measures(self.trainer)
         values = {f"validation_{name}": value for name, value in found.items()}
+        tell = self.trainer.is_global_zero
+        values |= self.rectifiers.measures(partial(total_of, self.trainer), tell=tell)
         loss = self.validation_sums.mean(self.trainer)
         values |= {"train_loss": trained, "validation_loss": loss}
         values["learning_rate"] = self.optimizer.lr * self._rate(self.steps - 1)

@@ -54,7 +54,8 @@ class RangeTest(Learner):
     def __init__(self, *args: Any, sweep: Sweep, **options: Any) -> None:
         super().__init__(*args, **options)
         self.sweep = sweep
-        self.losses: list[float] = []  # of each step; of several batches of a step their mean
+        self.losses: list[float] = []  # of each step
+        self.pieces: list[float] = []  # of the present one
         self.recent = 0.0  # running sum of losses, of late ones more
         self.least = math.inf
 
@@ -67,15 +68,18 @@ class RangeTest(Learner):
         Raises:
             Over: All steps are done, or the loss is lost.
         """
+        if self.steps > len(self.losses):  # the step before is whole
+            self._keep(sum(self.pieces) / len(self.pieces))
+            self.pieces.clear()
         if self.steps == self.sweep.steps:
             raise Over
         loss = super().forward_loss(batch)
-        self._keep(loss.item())
+        self.pieces.append(loss.item())
+        if not math.isfinite(self.pieces[-1]):
+            raise Over
         return loss
 
     def _keep(self, loss: float) -> None:
-        if not math.isfinite(loss):
-            raise Over
         self.losses.append(loss)
         # A running mean that needs no later losses, as long as the window.
         keep = 1 - 1 / max(1.0, 2 * WIDTH * self.sweep.steps)

@@ -31,6 +31,7 @@ def start(
     data: Dataset | None = None,
     training: str = "",
     again: bool = False,
+    donor: str = "",
 ) -> Run:
     """Open a run with its parameters, tags and data.
 
@@ -41,6 +42,7 @@ def start(
         data: What it learns from.
         training: What a training is known by.
         again: Whether it was broken off: its run, which never finished, is opened again.
+        donor: Digest of the weights that it starts from.
 
     Raises:
         TrackingError: The store can't be reached or used.
@@ -53,8 +55,9 @@ def start(
         if again and (run := _unfinished(client, uri, experiment, training)):
             return run
         run = _open(client, uri, experiment, params, overrides, data)
-    if training:
-        run.tag("training", training)
+    for key, value in (("training", training), ("donor", donor)):
+        if value:
+            run.tag(key, value)
     return run
 
 

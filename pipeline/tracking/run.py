@@ -114,21 +114,30 @@ class Run:
             self._write(lambda client: client.set_terminated(self.id, status))
         self._opened = False
 
-    def lightning_logger(self) -> Logger:
-        """A Lightning logger that writes to this very run."""
+    def check(self) -> None:
+        """Raise what keeps the run from being recorded: nothing does, once it is open."""
+
+    def lightning_logger(self, member: str = "") -> Logger:
+        """A Lightning logger that writes to this very run; of an ensemble's member, by its name."""
         from pipeline.tracking.lightning import RunLogger
 
-        return RunLogger(self)
+        return RunLogger(self, member)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: object, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
-        # Lightning turns an interrupt into SystemExit; neither is an Exception.
-        broken = "FAILED" if kind is not None and issubclass(kind, Exception) else "KILLED"
-        self.finish("FINISHED" if kind is None else broken)
+        self.end(error)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the run as what it came to: an interrupt is no ``Exception``."""
+        broken = "FAILED" if isinstance(error, Exception) else "KILLED"
+        self.finish("FINISHED" if error is None else broken)
 
     def _flush(self) -> None:
         def write(client: MlflowClient) -> None:
