@@ -20,9 +20,9 @@ ORDER = [
     "network", "voting", "ensemble", "selection", "channels", "transfer", "wording", "receptive",
     "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
     "diversity", "comparison", "reconstruction", "bundle", "trained", "mapping", "distortions",
-    "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "tasks", "probes",
-    "figures", "report", "tracking", "donor", "members", "side_by_side", "config_messages",
-    "config", "config_difference", "stages", "commands", "__main__",
+    "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "whitening",
+    "tasks", "probes", "figures", "report", "tracking", "donor", "members", "side_by_side",
+    "config_messages", "config", "config_difference", "stages", "commands", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
 WHERE = {"data", "trainer", "engine", "tracking"}

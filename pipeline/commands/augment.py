@@ -132,7 +132,8 @@ class Studio:
         """The tile (H, W, C) and up to ``DRAWS`` of what becomes of it, each unlike all others."""
         augment = Augment(section, self.store.mean.tolist(), self.store.std.tolist())
         first = _as_input(self.tiles[self.name])
-        made = augment(first.expand(TRIES, *first.shape), generator(CPU, self.seed))
+        ways = torch.arange(TRIES) % 4 if augment.alternates else None
+        made = augment(first.expand(TRIES, *first.shape), generator(CPU, self.seed), ways)
         if mixes(section):
             made = self._mixed(made, section)
         known = {one.tobytes(): one for one in (first.numpy(), *made.numpy())}
