@@ -1,4 +1,4 @@
-"""``python -m pipeline``: compose the configuration, or run one stage of it."""
+"""``python -m pipeline``: compose the configuration, run a stage of it, or look at a part of it."""
 
 from __future__ import annotations
 
@@ -30,6 +30,12 @@ STAGES = {
     "visualize": "look inside it: reports/visualize/, reports/index.html",
     "predict": "map scenes with it: predictions/",
     "export": "write it for other programs: models/export/",
+}
+
+# The same of what is run beside the stages, in pipeline/commands/.
+COMMANDS = {
+    "augment": "draw what each distortion does to tiles: reports/augment/",
+    "lr-find": "find a learning rate for the network and the tiles: reports/lr_find/",
 }
 
 # What the system may refuse and a user can grant, and how.
@@ -75,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     doubt.add_argument("--folds", type=_two_or_more, help="networks that are trained; 4")
     doubt.add_argument("--epochs", type=_one_or_more, help="of each of them; 6")
-    for stage, text in STAGES.items():
+    for stage, text in (STAGES | COMMANDS).items():
         command = commands.add_parser(stage, help=text)
         if stage == "predict":
             command.add_argument("scene", nargs="?", help="a name in predict.scenes; all if absent")
@@ -83,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--bundle", metavar="DIR", help="a network; models/ if absent")
             command.add_argument("--store", metavar="DIR", help="tiles; data/tiles/ if absent")
             command.add_argument("--out", metavar="DIR", help="where the measures go")
+        if stage == "lr-find":
+            command.add_argument("--start", type=float, help="the lowest rate: 1e-6")
+            command.add_argument("--end", type=float, help="the highest: 10")
+            command.add_argument("--steps", type=int, help="from one to the other: 300")
     return parser
 
 
@@ -118,7 +128,8 @@ def _run_stage(stage: str, arguments: dict[str, str]) -> None:
     from pipeline.config import load, read
 
     params = load()
-    run = importlib.import_module(f"pipeline.stages.{stage}").run
+    package = "stages" if stage in STAGES else "commands"
+    run = importlib.import_module(f"pipeline.{package}.{stage.replace('-', '_')}").run
     wanted = inspect.signature(run).parameters
     sections = {name: getattr(params, name) for name in wanted if name in type(params).model_fields}
     content = read()

@@ -70,6 +70,7 @@ class TrainingBatches:
         self.tiles = tiles
         self.augment = augment
         self.class_weights, self.labels = weights, tiles.labels.cpu().numpy()
+        self.turns = _turns(len(tiles), seed, epoch) if augment.alternates else None
         self.order = Order(len(tiles), tiles.tile_bytes, seed, epoch, counts)
         self.batch_size = batch_size
         self.rank = rank
@@ -85,8 +86,14 @@ class TrainingBatches:
         randoms = generators(self.tiles.device, len(self), *keys)
         for step, ((batch, rows), random) in enumerate(zip(parts, randoms, strict=True)):
             pixels, labels = self.tiles.take(rows)
-            made = Batch(self.augment(pixels, random), labels, self._share(batch, rows))
+            pixels = self.augment(pixels, random, self._ways(rows))
+            made = Batch(pixels, labels, self._share(batch, rows))
             yield self._mixed(made, batch, step) if mixes(self.augment.section) else made
+
+    def _ways(self, rows: Rows) -> Tensor | None:
+        if self.turns is None:
+            return None
+        return torch.from_numpy(self.turns[rows]).to(self.tiles.device, non_blocking=True)
 
     def _share(self, batch: Rows, rows: Rows) -> float:
         """Ranks x own weight / weight of the global batch, as each rank's loss is a mean."""
@@ -112,6 +119,16 @@ class TrainingBatches:
         share = self.ranks * weights[self.rank] / sum(weights) if any(weights) else 0.0
         pixels, mixture = mix(made.pixels, made.labels, plans[self.rank])
         return Batch(pixels, made.labels, share, mixture)
+
+
+def _turns(tiles: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """How each tile (N,) is mirrored in an epoch: the four ways by turns, from one of its own.
+
+    So four epochs show all four, and no two epochs that follow each other show the same one, as
+    drawn flips may (Jordan 2024, arXiv 2404.00498, of two ways).
+    """
+    random = np.random.default_rng(np.random.SeedSequence((seed,), spawn_key=(3,)))
+    return (random.integers(4, size=tiles) + epoch) % 4
 
 
 class Batches(Protocol):

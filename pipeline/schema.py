@@ -183,7 +183,7 @@ class InitSection(Section):
 class AugmentSection(Section):
     """What happens to a training batch; a deviation is that of pixels over the training tiles."""
 
-    flips: bool
+    flips: bool | Literal["alternate"]  # alternate: one of the four ways after the other
     quarter_turns: bool
     rotation: Annotated[float, Field(ge=0.0, le=180.0)] = 0.0  # degrees at most, either way
     zoom: NotNegative = 0.0  # at most; 0.2 is from 1 / 1.2 to 1.2

@@ -24,10 +24,11 @@ ORDER = [
     "breakdown", "assessment", "matching", "paired", "answers", "baselines", "beside",
     "diversity", "ballots", "results", "telling",
     "reconstruction", "bundle", "trained", "mapping", "glance", "distortions",
-    "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "tasks", "probes",
+    "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "whitening",
+    "tasks", "probes",
     "figures", "report", "looking", "confident", "mistakes", "tracking", "donor", "members",
     "side_by_side", "label_errors", "config_messages",
-    "config", "config_difference", "comparison", "repeat", "stages", "__main__",
+    "config", "config_difference", "comparison", "repeat", "stages", "commands", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
 WHERE = {"data", "trainer", "engine", "tracking"}

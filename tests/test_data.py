@@ -39,6 +39,37 @@ def training(
     return made
 
 
+def laid(epoch: int, seed: int = 1, **where: Any) -> dict[int, int]:
+    """Row of a tile -> which of its four ways it is shown in; ways are numbered as in ``flip``."""
+    pixels = np.zeros((20, 4, 4, 2), np.uint8)
+    pixels[:, 1, 1], pixels[..., 1] = 100, np.arange(20)[:, None, None]
+    batches = TrainingBatches(
+        Resident(pixels, np.arange(20) % 3, CPU),
+        Augment(NONE.model_copy(update={"flips": "alternate"}), [0, 0], [1, 1]),
+        np.ones(3), batch_size=6, seed=seed, epoch=epoch, **where,
+    )  # fmt: skip
+    tiles = torch.cat([batch.pixels for batch in batches])
+    marks = tiles[:, 0].flatten(1).argmax(dim=1)
+    return {
+        int(row): 2 * int(mark // 4 == 2) + int(mark % 4 == 2)
+        for row, mark in zip(tiles[:, 1, 0, 0], marks, strict=True)
+    }
+
+
+def test_flips_by_turns_show_all_four_ways_in_four_epochs() -> None:
+    epochs = [laid(epoch) for epoch in range(5)]
+    for row in range(20):
+        assert {ways[row] for ways in epochs[:4]} == {0, 1, 2, 3}
+        assert epochs[4][row] == epochs[0][row]
+    assert set(epochs[0].values()) == {0, 1, 2, 3}  # each tile begins with one of its own
+    assert laid(0, seed=2) != epochs[0]
+
+
+def test_flips_by_turns_are_the_same_on_any_number_of_ranks() -> None:
+    parts = [laid(1, rank=rank, ranks=2) for rank in (0, 1)]
+    assert parts[0] | parts[1] == laid(1)
+
+
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.uint32, np.float32])
 def test_gathers_keep_every_value_of_every_type(dtype: Any) -> None:
     top = 3e9 if dtype == np.uint32 else 40000 if dtype in (np.uint16, np.float32) else 120

@@ -72,7 +72,7 @@ def run(
     )
     each = members.plans(plan)
     params = plan.params()
-    donors, digest = _donors(plan, len(each))
+    donors, digest = donors_of(plan, len(each))
     ready = members.prepare_all(each, store, donors)
     _tell(each, ready)
     if digest:
@@ -184,7 +184,7 @@ def _calibrate(trained: Trained, batch_size: int) -> None:
     say(f"Temperature {temperature:g}, fitted to the validation tiles.")
 
 
-def _donors(plan: Plan, count: int) -> tuple[list[Network | None], str]:
+def donors_of(plan: Plan, count: int) -> tuple[list[Network | None], str]:
     """Whose weights each network starts from, and the digest of the donor.
 
     A single network starts from the best member of an ensemble, members from its members in turn.

@@ -28,6 +28,7 @@ from pipeline.tasks.reconstructor import Reconstructor
 from pipeline.tasks.resuming import Resumable, going_on
 from pipeline.tasks.throughput import Throughput
 from pipeline.transfer import transfer
+from pipeline.whitening import whiten
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -113,6 +114,7 @@ def prepare(plan: Plan, store: Store, donor: Network | None) -> Learning:
         task=plan.model.task,
         seed=plan.train.seed,
     )
+    whiten(network, store)
     taken, lines = None, []
     if donor is not None:
         moved = transfer(network, donor, plan.train.init_bands)
@@ -182,7 +184,7 @@ class Fitting:
         epoch_steps = steps(store.count("train"), batch_size, self.trainer.world_size)
         epochs = max(plan.train.epochs, math.ceil(plan.train.min_steps / epoch_steps))
         self.trainer.fit_loop.max_epochs = epochs
-        self.task = _task(plan, learning, epochs, epoch_steps)
+        self.task = task_of(plan, learning, epochs, epoch_steps)
         device = self.trainer.strategy.root_device
         trainers.compile_network(learning.network, plan.engine, device)
 
@@ -212,9 +214,17 @@ class Fitting:
         )
 
 
-def _task(plan: Plan, learning: Learning, epochs: int, epoch_steps: int) -> Learner:
+def task_of(plan: Plan, learning: Learning, epochs: int, epoch_steps: int) -> Learner:
     """What the network is to learn."""
-    options: dict[str, Any] = {
+    options = task_options(plan, epochs, epoch_steps)
+    if plan.loss.name == "squared_error":
+        return Reconstructor(learning.network, **options)
+    return Classifier(learning.network, weights=learning.weights, loss=plan.loss, **options)
+
+
+def task_options(plan: Plan, epochs: int, epoch_steps: int) -> dict[str, Any]:
+    """What every task takes beside the network."""
+    return {
         "optimizer": plan.optimizer,
         "schedule": plan.schedule,
         "epochs": epochs,
@@ -225,6 +235,3 @@ def _task(plan: Plan, learning: Learning, epochs: int, epoch_steps: int) -> Lear
         "accumulate": plan.train.accumulate,
         "clip": plan.train.clip,
     }
-    if plan.loss.name == "squared_error":
-        return Reconstructor(learning.network, **options)
-    return Classifier(learning.network, weights=learning.weights, loss=plan.loss, **options)
