@@ -50,10 +50,11 @@ def classified(summary: dict[str, Any], counts: Counts, classes: Classes, rows: 
     """Print the measures, the classes, the weakest of them and the worst place."""
     console.table(table(summary))
     low, high = summary["accuracy_ci95"]
-    over = summary["interval"]
+    drawn = summary["interval"]
+    over = "" if drawn["over"] == "tiles" else f", over {drawn['places']:,} {drawn['over']}"
     console.say(
-        f"Accuracy {summary['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}, over "
-        f"{over['places']:,} {over['over']}) on {summary['n']:,} tiles, balanced "
+        f"Accuracy {summary['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}{over}) on "
+        f"{summary['n']:,} tiles, balanced "
         f"{summary['balanced_accuracy']:.4f}, macro F1 {summary['macro_f1']:.4f}, "
         f"kappa {_shown(summary['kappa'])}."
     )

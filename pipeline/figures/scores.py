@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from pipeline import ranking
 from pipeline.breakdown import Row
@@ -202,6 +203,7 @@ def _mark(
             ha="left" if above else "right",
             fontsize=8,
             color=colour if above else INK,
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
         )
 
 
