@@ -119,7 +119,7 @@ class Classifier(Learner):
         return losses * (-told.expm1()).clamp_min(TINY) ** self.gamma
 
     def _entropy(self, outputs: Tensor, labels: Tensor, reduction: str) -> Tensor:
-        weights = self.get_buffer("weights")
+        weights = self.get_buffer("weights") if self.each is None or reduction == "none" else None
         return cross_entropy(
             outputs, labels, weights, label_smoothing=self.smoothing, reduction=reduction
         )
