@@ -30,7 +30,7 @@ class Pair(NamedTuple):
 
     actual: int
     predicted: int
-    count: int
+    tiles: int
     rows: Labels  # the worst of them, the worst first
 
 
@@ -72,7 +72,7 @@ class Measured:
     @property
     def predicted(self) -> Labels:
         """Most probable class (N,)."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1))
 
 
 def pairs(measured: Measured, most: int = PAIRS, tiles: int = TILES) -> list[Pair]:
@@ -123,7 +123,7 @@ def draw(measured: Measured, bands: Bands, classes: Classes, what: str, folder: 
             ]  # fmt: skip
             shown.append(Shown(pixels, [Line(measured.ids[row]), *told]))
         one, other = classes.names[pair.actual], classes.names[pair.predicted]
-        share = f"{pair.count:,} of {support[pair.actual]:,} tiles"
+        share = f"{pair.tiles:,} of {support[pair.actual]:,} tiles"
         rows.append(Row(f"{one} taken for {other}: {share}", shown))
     if rows:
         title = f"What is taken for what, worst tiles first, {what}"

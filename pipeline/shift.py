@@ -6,7 +6,7 @@ histogram of each band. The rules only warn; a scene may be unlike and still be 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from typing import Any
@@ -56,7 +56,7 @@ class Look:
 
     @classmethod
     def of(
-        cls, pixels: NDArray[Any], bands: Sequence[str], valid: NDArray[np.bool_] | None = None
+        cls, pixels: NDArray[Any], bands: Iterable[str], valid: NDArray[np.bool_] | None = None
     ) -> Look:
         """Of windows (N, H, W, C), as far as they are valid (N, H, W)."""
         wide = pixels.astype(np.float64)

@@ -362,7 +362,7 @@ def test_the_store_tells_how_the_pixels_of_each_split_are_spread(scenes: ScenesS
     assert list(store.looks) == ["train", "validation", "test"]
     medians = {band: facts["quantiles"][3] for band, facts in store.looks["train"].items()}
     assert _report()["median"]["train"] == medians
-    every = np.median(store.pixels("train").reshape(-1, 2), axis=0)
+    every = np.median(store.pixels("train").reshape(-1, 2).astype(float), axis=0)
     np.testing.assert_allclose(list(medians.values()), every, atol=2)
 
 

@@ -28,11 +28,11 @@ def test_pairs_are_the_commonest_mistakes_with_the_surest_tiles_first() -> None:
         "aaaaaa",
     )
     found = mistakes.pairs(measured)
-    assert [(p.actual, p.predicted, p.count) for p in found] == [(0, 1, 3), (2, 0, 1)]
+    assert [(p.actual, p.predicted, p.tiles) for p in found] == [(0, 1, 3), (2, 0, 1)]
     assert found[0].rows.tolist() == [2, 0, 1]  # margins 0.8, 0.5, 0.2
     (one,) = mistakes.pairs(measured, most=1, tiles=2)
     assert one.rows.tolist() == [2, 0]
-    assert one.count == 3
+    assert one.tiles == 3
 
 
 def test_scenes_are_ranked_by_accuracy_and_small_ones_left_out() -> None:
