@@ -8,15 +8,24 @@ import re
 from importlib.metadata import version
 from pathlib import Path
 
+import psutil
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def machine() -> str:
-    """Processor, cores and versions."""
+    """Processor, cores, memory, graphics processor and versions."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     model = next((line.split(":")[1].strip() for line in lines if "model name" in line), "")
-    parts = [model or platform.processor(), f"{os.cpu_count()} cores", platform.system()]
+    parts = [
+        model or platform.processor(),
+        f"{os.cpu_count()} cores",
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+    ]
+    parts += [torch.cuda.get_device_name()] if torch.cuda.is_available() else ["no GPU"]
+    parts += [platform.system(), f"Python {platform.python_version()}"]
     parts += [f"{name} {version(name)}" for name in ("torch", "pytorch-lightning", "rasterio")]
     return ", ".join(parts)
 

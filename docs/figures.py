@@ -57,18 +57,23 @@ def table(measures: dict[str, Any]) -> str:
 
 def main() -> None:
     """Rewrite the README's figures."""
-    from PIL import Image
-
     measures = json.loads(METRICS.read_text(encoding="utf-8"))
     text = filled(README.read_text(encoding="utf-8"), MARK, table(measures))
     README.write_text(text, encoding="utf-8")
     DIAGRAM.write_text(diagram(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     for source, (target, width) in PICTURES.items():
-        with Image.open(source) as picture:
-            picture.thumbnail((width, 4 * width))
-            flat = picture.convert("RGB")
-            options = {"quality": 88} if target.suffix == ".jpg" else {"optimize": True}
-            flat.save(target, **options)
+        shrink(source, target, width)
+
+
+def shrink(source: Path, target: Path, width: int) -> None:
+    """Write a picture for a page, so many pixels wide at most."""
+    from PIL import Image
+
+    with Image.open(source) as picture:
+        picture.thumbnail((width, 4 * width))
+        flat = picture.convert("RGB")
+        options = {"quality": 88} if target.suffix == ".jpg" else {"optimize": True}
+        flat.save(target, **options)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python -m pipeline``: compose the configuration, or run one stage of it."""
+"""``python -m pipeline``: compose the configuration, run a stage of it, or look at a part of it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import PipelineError
+from pipeline.stopping import status_of
 
 # Before torch is imported: threads that spin while they wait for each other made an epoch fifty
 # times as slow here once another process, such as a second queue worker, took one of the cores.
@@ -24,10 +25,17 @@ STAGES = {
     "ingest": "cut the source into the tile store data/tiles/",
     "analyze": "what the network does to a tile: reports/network/",
     "train": "train the network: models/",
+    "baseline": "what plain statistics tell, for comparison: reports/baseline.json",
     "evaluate": "measure it on the test tiles: reports/metrics.json",
     "visualize": "look inside it: reports/visualize/, reports/index.html",
     "predict": "map scenes with it: predictions/",
     "export": "write it for other programs: models/export/",
+}
+
+# The same of what is run beside the stages, in pipeline/commands/.
+COMMANDS = {
+    "augment": "draw what each distortion does to tiles: reports/augment/",
+    "lr-find": "find a learning rate for the network and the tiles: reports/lr_find/",
 }
 
 # What the system may refuse and a user can grant, and how.
@@ -53,15 +61,38 @@ def _parser() -> argparse.ArgumentParser:
     compose.add_argument("overrides", nargs="*", metavar="group=option|section.key=value")
     ui = commands.add_parser("ui", help="serve MLflow's pages and print the link to the runs")
     ui.add_argument("--port", type=int, default=5000)
+    compare = commands.add_parser(
+        "compare", help="runs side by side, and whether one is better: reports/compare.html"
+    )
+    compare.add_argument(
+        "runs", nargs="+", metavar="RUN",
+        help="MLflow run (id or name), DVC experiment or revision, or folder; 'vgg-*' takes many",
+    )  # fmt: skip
+    compare.add_argument("--summary", action="store_true", help="also mean and deviation")
+    compare.add_argument("--pool", action="store_true", help="folds of one pattern count as one")
+    repeat = commands.add_parser(
+        "repeat", help="experiment=kfold or experiment=seeds, run by run, then mean and deviation"
+    )
+    repeat.add_argument("overrides", nargs="*", metavar="group=option|section.key=value")
+    repeat.add_argument("--name", help="of the DVC experiments, before their number")
+    repeat.add_argument("--force", action="store_true", help="run again what has that name")
     doubt = commands.add_parser(
         "label-errors", help="labels that look wrong, ranked: reports/label_errors.csv"
     )
     doubt.add_argument("--folds", type=_two_or_more, help="networks that are trained; 4")
     doubt.add_argument("--epochs", type=_one_or_more, help="of each of them; 6")
-    for stage, text in STAGES.items():
+    for stage, text in (STAGES | COMMANDS).items():
         command = commands.add_parser(stage, help=text)
         if stage == "predict":
             command.add_argument("scene", nargs="?", help="a name in predict.scenes; all if absent")
+        if stage == "evaluate":
+            command.add_argument("--bundle", metavar="DIR", help="a network; models/ if absent")
+            command.add_argument("--store", metavar="DIR", help="tiles; data/tiles/ if absent")
+            command.add_argument("--out", metavar="DIR", help="where the measures go")
+        if stage == "lr-find":
+            command.add_argument("--start", type=float, help="the lowest rate: 1e-6")
+            command.add_argument("--end", type=float, help="the highest: 10")
+            command.add_argument("--steps", type=int, help="from one to the other: 300")
     return parser
 
 
@@ -97,7 +128,8 @@ def _run_stage(stage: str, arguments: dict[str, str]) -> None:
     from pipeline.config import load, read
 
     params = load()
-    run = importlib.import_module(f"pipeline.stages.{stage}").run
+    package = "stages" if stage in STAGES else "commands"
+    run = importlib.import_module(f"pipeline.{package}.{stage.replace('-', '_')}").run
     wanted = inspect.signature(run).parameters
     sections = {name: getattr(params, name) for name in wanted if name in type(params).model_fields}
     content = read()
@@ -113,8 +145,9 @@ def _say_difference(content: dict[str, Any], *, exactly: bool) -> list[str]:
     """
     from pipeline.config_difference import overrides_of, sections_that_differ
     from pipeline.console import say
+    from pipeline.tracking.place import rank_zero
 
-    if int(os.environ.get("LOCAL_RANK", "0")):
+    if not rank_zero():
         return []
     if not (differing := sections_that_differ(content)):
         return []
@@ -145,6 +178,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             from pipeline.tracking.ui import serve
 
             serve(arguments["port"])
+        elif command == "compare":
+            from pipeline.comparison.command import compare
+
+            compare(arguments["runs"], summary=arguments["summary"], pool=arguments["pool"])
+        elif command == "repeat":
+            from pipeline.repeat import repeat
+
+            repeat(arguments["overrides"], name=arguments["name"], force=arguments["force"])
         elif command == "label-errors":
             from pipeline.config import load
             from pipeline.label_errors import run
@@ -157,9 +198,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {sentence}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("stopped", file=sys.stderr)
-        return 130
+        return status_of(stop)
     return 0
 
 

@@ -75,12 +75,22 @@ class Augment:
         )
         self.scale = Scale(middle, deviation, float(deviation.square().mean().sqrt()))
 
-    def __call__(self, x: Tensor, random: torch.Generator) -> Tensor:
-        """(N, C, H, W) float -> the same shape, on the device of both."""
+    @property
+    def alternates(self) -> bool:
+        """Whether tiles are mirrored by turns."""
+        return self.section.flips == "alternate"
+
+    def __call__(self, x: Tensor, random: torch.Generator, ways: Tensor | None = None) -> Tensor:
+        """(N, C, H, W) float -> the same shape, on the device of both.
+
+        ``ways`` (N,), from 0 to 3, says how each tile is to be mirrored where flips alternate.
+        """
         section = self.section
         if self.scale.std.device != x.device:
             mean, std, unit = self.scale
             self.scale = Scale(mean.to(x.device), std.to(x.device), unit)
+        if ways is not None:
+            x = distortions.flip(x, ways >= 2, ways % 2 == 1)
         x = self._apply(BEFORE, x, random)
         if section.rotation or section.zoom or section.shift:
             x = distortions.move(x, section.rotation, section.zoom, section.shift, random)
@@ -89,6 +99,6 @@ class Augment:
 
     def _apply(self, those: dict[str, Distortion], x: Tensor, random: torch.Generator) -> Tensor:
         for name, distortion in those.items():
-            if amount := getattr(self.section, name):
+            if (amount := getattr(self.section, name)) and amount != "alternate":
                 x = distortion(x, amount, random, self.scale)
         return x

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.ensemble import Ensemble, Member, heard, member_of, passes
 from pipeline.errors import BundleError, PipelineError
 from pipeline.network import Network, build
 from pipeline.spec import offline
 from pipeline.types import Bands, Classes
+from pipeline.voting import Views, Vote
 
 WEIGHTS = "model.safetensors"
 FACTS = "model.json"
-FORMAT = 1
+FORMATS = {1: "layers", 2: "members"}  # one network, an ensemble: what says how it is built
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Bundle:
     params: dict[str, Any]  # sections of params.yaml that it was trained with
     versions: dict[str, str]
     digest: str  # sha256 of the weights' file; the tag model_digest of its MLflow run
+    temperature: float = 1.0  # that logits are divided by, so that probabilities can be believed
     # How the pixels that it was trained on are spread, as shift.Look tells it; of an old one: {}.
     look: dict[str, Any] = field(default_factory=dict)
 
@@ -61,18 +65,48 @@ class Bundle:
         return self.network.task == "reconstruct"
 
     @property
+    def name(self) -> str:
+        """What a person calls it."""
+        if not self.members:
+            return str(self.params.get("model", {}).get("name", "network"))
+        models = dict.fromkeys(member.model for member in self.members)
+        return f"{len(self.members)} x {', '.join(models)}"
+
+    @property
     def layers(self) -> dict[str, dict[str, Any]]:
-        """The mapping of layers."""
+        """The mapping of layers; of an ensemble, one a member."""
         return self.network.spec
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """What is known of the members of an ensemble; none of a single network."""
+        return self.network.facts if isinstance(self.network, Ensemble) else ()
+
+    def member(self, index: int) -> Bundle:
+        """The same with a member of the ensemble as a network by itself.
+
+        The temperature was fitted to the vote, and is none of a member's.
+        """
+        return replace(self, network=member_of(self.network, index), temperature=1.0)
+
+    def heard(self, vote: Vote, views: Views) -> Bundle:
+        """The same, answering by another vote, and to a tile that is laid in several ways.
+
+        The shares of a hard vote are no probabilities that a temperature was fitted to.
+        """
+        fitted = vote != "hard" or not self.members
+        temperature = self.temperature if fitted else 1.0
+        return replace(self, network=heard(self.network, vote, views), temperature=temperature)
 
     def probabilities(
         self, pixels: NDArray[Any], *, batch_size: int, device: torch.device | None = None
     ) -> NDArray[np.float32]:
-        """Softmax of the logits, in float32 throughout.
+        """Softmax of the logits over the temperature, in float32 throughout.
 
         Args:
             pixels: (N, H, W, C) raw values of any number type.
-            batch_size: Tiles on the device at once; does not change the result.
+            batch_size: Tiles on the device at once, all views of them counted; does not change
+                the result.
             device: Where to compute; the first GPU, or the CPU where there is none.
 
         Returns:
@@ -88,7 +122,7 @@ class Bundle:
             )
         parts = [np.zeros((0, len(self.classes)), np.float32)]
         for logits in self._outputs(pixels, batch_size, device):
-            parts.append(logits.softmax(dim=1).cpu().numpy())
+            parts.append((logits / self.temperature).softmax(dim=1).cpu().numpy())
         return np.concatenate(parts)
 
     def reconstructions(
@@ -119,9 +153,10 @@ class Bundle:
             )
         device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network.to(device)
-        for start in range(0, len(pixels), batch_size):
+        step = max(1, batch_size // passes(self.network))
+        for start in range(0, len(pixels), step):
             # A read-only map of a file is copied: torch has no read-only tensors.
-            batch = np.require(pixels[start : start + batch_size], requirements=["C", "W"])
+            batch = np.require(pixels[start : start + step], requirements=["C", "W"])
             with torch.inference_mode():
                 yield self.network(as_input(torch.from_numpy(batch).to(device)))
 
@@ -150,12 +185,13 @@ def save(
     weights = serialize({key: value.contiguous() for key, value in state.items()})
     digest = hashlib.sha256(weights).hexdigest()
     facts = {
-        "format": FORMAT,
+        "format": 2 if isinstance(network, Ensemble) else 1,
         "bands": list(network.bands),
         "classes": list(network.classes),
         "tile_size": network.tile_size,
         "task": network.task,
-        "layers": offline(network.spec),
+        **_how_it_is_built(network),
+        "temperature": 1.0,
         "data_digest": data_digest,
         "parameters": params,
         "versions": _versions(),
@@ -164,8 +200,25 @@ def save(
     }
     root.mkdir(parents=True, exist_ok=True)
     _write(root / WEIGHTS, weights)
-    _write(root / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+    _write_facts(root, facts)
     return load(root)
+
+
+def tempered(root: Path, temperature: float) -> Bundle:
+    """Write down the temperature of a bundle; its weights, and so its digest, stay."""
+    _write_facts(root, _facts(root / FACTS) | {"temperature": temperature})
+    return load(root)
+
+
+def _write_facts(root: Path, facts: dict[str, Any]) -> None:
+    _write(root / FACTS, (json.dumps(facts, indent=2) + "\n").encode())
+
+
+def _how_it_is_built(network: Network) -> dict[str, Any]:
+    if not isinstance(network, Ensemble):
+        return {"layers": offline(network.spec)}
+    both = zip(network.facts, network.networks, strict=True)
+    return {"members": [{**asdict(fact), "layers": offline(one.spec)} for fact, one in both]}
 
 
 def load(root: Path = Path("models")) -> Bundle:
@@ -188,26 +241,47 @@ def load(root: Path = Path("models")) -> Bundle:
         params=facts["parameters"],
         versions=facts["versions"],
         digest=digest,
+        temperature=_temperature(facts, root),
         look=facts.get("look", {}),
     )
+
+
+def _temperature(facts: dict[str, Any], root: Path) -> float:
+    """1 in bundles that were written before there were temperatures."""
+    value = facts.get("temperature", 1.0)
+    if not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise BundleError(
+            f"Expected a temperature above 0 in {root / FACTS}, got {value!r}. Train again."
+        )
+    return float(value)
 
 
 def _network(facts: dict[str, Any], weights: bytes, root: Path) -> Network:
     from safetensors.torch import load as deserialize
 
     try:
-        network = build(
+        network = _built(facts)
+        network.load_state_dict(deserialize(weights))
+    except (PipelineError, RuntimeError, TypeError, AttributeError, LookupError) as error:
+        reason = " ".join(str(error).split())
+        raise BundleError(f"{root / FACTS} does not describe {WEIGHTS}: {reason}") from error
+    return network.eval()
+
+
+def _built(facts: dict[str, Any]) -> Network:
+    """A network of these facts, or an ensemble, with weights as they were drawn."""
+    if "members" not in facts:
+        return build(
             offline(facts["layers"]),
             bands=Bands(tuple(facts["bands"])),
             classes=Classes(tuple(facts["classes"])),
             tile_size=facts["tile_size"],
             task=facts["task"],
         )
-        network.load_state_dict(deserialize(weights))
-    except (PipelineError, RuntimeError, TypeError, AttributeError) as error:
-        reason = " ".join(str(error).split())
-        raise BundleError(f"{root / FACTS} does not describe {WEIGHTS}: {reason}") from error
-    return network.eval()
+    shared = {key: facts[key] for key in ("bands", "classes", "tile_size", "task")}
+    networks = [_built({**shared, "layers": member["layers"]}) for member in facts["members"]]
+    known = [Member(one["model"], one["seed"], one["accuracy"]) for one in facts["members"]]
+    return Ensemble(networks, known)
 
 
 def _facts(path: Path) -> dict[str, Any]:
@@ -216,11 +290,12 @@ def _facts(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise BundleError(f"Expected JSON in {path}, got: {error}. Train again.") from error
     keys = (
-        "bands", "classes", "tile_size", "task", "layers", "data_digest", "parameters", "versions",
+        "bands", "classes", "tile_size", "task", "data_digest", "parameters", "versions", "digest",
     )  # fmt: skip
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise BundleError(f"Expected a bundle of format {FORMAT} in {path}. Train again.")
-    if missing := [key for key in (*keys, "digest") if key not in facts]:
+    if not isinstance(facts, dict) or facts.get("format") not in FORMATS:
+        known = " or ".join(map(str, FORMATS))
+        raise BundleError(f"Expected a bundle of format {known} in {path}. Train again.")
+    if missing := [key for key in (FORMATS[facts["format"]], *keys) if key not in facts]:
         raise BundleError(f"Expected the key {missing[0]!r} in {path}, got none. Train again.")
     return facts
 

@@ -23,6 +23,7 @@ from pipeline.config_messages import (
     groups,
     options_of,
     place_of,
+    unknown_option,
     validation_sentence,
 )
 from pipeline.errors import ConfigError
@@ -61,19 +62,54 @@ def _hydra_compose(overrides: Sequence[str]) -> Any:
 
 
 def _register_resolvers() -> None:
-    """What ``${watched:path}`` in ``conf/`` stands for: what DVC watches of a donor.
+    """What ``${watched:...}`` and ``${networks:...}`` in ``conf/`` stand for."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("watched", _watched, replace=True)
+    OmegaConf.register_new_resolver("networks", _networks, replace=True)
+
+
+def _watched(path: Any) -> Any:
+    """What DVC watches of a donor.
 
     A dependency of a stage can't be left out, and DVC can't look into an MLflow store, where what
     an address names does not change: then a file stands in that does not change either.
     """
-    from omegaconf import OmegaConf
+    # What is no text at all is for the schema to refuse.
+    address = not isinstance(path, str) or path.startswith(("runs:/", "models:/"))
+    return NEVER_CHANGES if address else path
 
-    def watched(path: Any) -> Any:
-        # What is no text at all is for the schema to refuse.
-        address = not isinstance(path, str) or path.startswith(("runs:/", "models:/"))
-        return NEVER_CHANGES if address else path
 
-    OmegaConf.register_new_resolver("watched", watched, replace=True)
+def _networks(names: Any, *, _root_: Any) -> Any:
+    """Sections of the models of these names, as they stand in ``conf/model``.
+
+    What they take from elsewhere, as ``${activation}``, is that of the composition at hand. Names
+    that are none are left out here; ``checked`` tells of them.
+    """
+    from omegaconf import OmegaConf, open_dict
+
+    found: dict[str, Any] = {}
+    options = options_of("model")
+    for name in dict.fromkeys(name for name in _names(names) if name in options):
+        whole = _root_.copy()
+        with open_dict(whole):
+            whole.model = composition((f"model={name}",)).model
+        found[name] = OmegaConf.to_container(whole.model, resolve=True)
+    return OmegaConf.create(found)  # of a plain mapping OmegaConf would make no node
+
+
+def _names(given: Any) -> list[str]:
+    """The names in a list; what is none is for the schema to refuse."""
+    from omegaconf import ListConfig
+
+    names = given if isinstance(given, ListConfig) else ()
+    return [name for name in names if isinstance(name, str)]
+
+
+def _refuse_unknown_members(cfg: Any) -> None:
+    for name in _names(cfg.train.member_models):
+        if name not in options_of("model"):
+            raise ConfigError(unknown_option(name, "model", "train.member_models"))
 
 
 def _to_yaml(cfg: Any) -> str:
@@ -93,26 +129,40 @@ def checked(load: Callable[[], Loaded], overrides: Sequence[str]) -> Loaded:
     _refuse_unknown_experiments(overrides)
     try:
         cfg = load()
+        _refuse_unknown_members(cfg)
         params = validate(_container(cfg, overrides), overrides)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(composition_sentence(error, overrides, known_keys)) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"Expected YAML in {CONF.name}/, got {flat(error)}.") from error
-    _check_layers(params.model.layers)
+    _check_layers(params)
     return cfg
 
 
-def _check_layers(layers: Mapping[str, Any]) -> None:
+def _check_layers(params: Params) -> None:
     """Refuse layers by name; those in params.yaml passed when it was written.
 
     To know what layers there are takes torch, whose import takes longer than all else here.
     """
-    with suppress(ConfigError):  # none was written, or it is torn
-        if (read(CONF.parent / PARAMS).get("model") or {}).get("layers") == layers:
-            return
+    wanted = {"": params.model, **params.train.member_networks}
+    passed: list[Any] = []
+    with suppress(ConfigError, AttributeError):  # none was written, or it is torn
+        written = read(CONF.parent / PARAMS)
+        networks = written["train"].get("member_networks") or {}
+        passed = [network.get("layers") for network in (written["model"], *networks.values())]
+    for name, network in wanted.items():
+        if network.layers not in passed:
+            _check_network(name, network.layers)
+
+
+def _check_network(name: str, layers: Mapping[str, Any]) -> None:
+    from pipeline.errors import LayerError
     from pipeline.spec import check
 
-    check(layers)
+    try:
+        check(layers)
+    except LayerError as error:
+        raise LayerError(f"In the member {name}: {error}") if name else error from None
 
 
 def _refuse_unknown_experiments(overrides: Sequence[str]) -> None:

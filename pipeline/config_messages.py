@@ -107,6 +107,8 @@ def place_of(key: str, overrides: Sequence[str], where: str | None) -> str:
         whole = "." in given or value.startswith(("{", "["))  # not the option of a group
         if given == key or (whole and key.startswith(f"{given}.")):
             return "the overrides"
+    if key.startswith("train.member_networks."):
+        return f"{CONF.name}/model/{key.split('.')[2]}.yaml"
     section = key.partition(".")[0]
     chosen = chosen_options(overrides)
     files = [CONF / "config.yaml", *(CONF / g / f"{o}.yaml" for g, o in chosen.items())]
@@ -161,11 +163,7 @@ def composition_sentence(
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
         place = "the overrides" if f"{group}={option}" in overrides else f"{CONF.name}/"
-        options = sorted(error.options or options_of(group))
-        return (
-            f"Unknown option {option!r} for {group} in {place}. "
-            f"Expected one of {', '.join(options)}.{_nearest(option, options)}"
-        )
+        return unknown_option(option, group, place, error.options)
     if isinstance(error, OverrideParseException):
         hint = " Write the path out: nothing here expands ~." if "=~" in error.override else ""
         return (
@@ -196,6 +194,15 @@ def composition_sentence(
         key, value = found.groups()
         return f"{key}, got {value} in the overrides: expected the kind of value that conf/ has."
     return f"{CONF.name}/ does not compose: {text}."
+
+
+def unknown_option(option: str, group: str, place: str, known: Sequence[str] | None = None) -> str:
+    """A sentence on an option that a group does not have."""
+    options = sorted(known or options_of(group))
+    return (
+        f"Unknown option {option!r} for {group} in {place}. "
+        f"Expected one of {', '.join(options)}.{_nearest(option, options)}"
+    )
 
 
 def _suggest(key: str, known: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, TypeVar
 
@@ -12,12 +13,25 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+_mark = ""  # what lines begin with
+
 LOG_WIDTH = 120  # characters; where there is no terminal rich would cut at 80
 
 
 def say(text: str) -> None:
     """Print one line, at once, so that it interleaves rightly with the output of workers."""
-    print(text, flush=True)
+    print(f"{_mark}{text}", flush=True)
+
+
+@contextmanager
+def marked(mark: str) -> Iterator[None]:
+    """Begin the lines that are said in here with a mark."""
+    global _mark
+    before, _mark = _mark, mark
+    try:
+        yield
+    finally:
+        _mark = before
 
 
 def warn(text: str) -> None:

@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline import sampling
 from pipeline.augment import Augment, generators
 from pipeline.console import say
 from pipeline.errors import TrainingError
 from pipeline.feeding import Mode, Resident, Streamed, Tiles, choose, room
-from pipeline.order import Order, Rows, shares, steps
+from pipeline.mixing import Mixture, mix, mixes, plan
+from pipeline.order import Order, Rows, bootstrap, shares, steps
 
 if TYPE_CHECKING:
     from pipeline.schema import AugmentSection, DataSection, TrainSection
@@ -33,6 +35,20 @@ class Batch(NamedTuple):
     pixels: Tensor  # (n, C, H, W) float32, channels_last
     labels: Tensor  # (n,) int64
     share: float  # of the loss: the mean over ranks of share x own mean is the global mean
+    mixture: Mixture | None = None  # what else is in the tiles
+
+    def pieces(self, count: int) -> list[Batch]:
+        """So many pieces of nearly one size; less where a batch norm would see a single tile."""
+        count = min(count, len(self.labels) // 2)
+        if count < 2:
+            return [self]
+        pixels, labels = self.pixels.tensor_split(count), self.labels.tensor_split(count)
+        mixtures: list[Mixture | None] = [None] * count
+        if self.mixture is not None:
+            parts = (part.tensor_split(count) for part in self.mixture)
+            mixtures = [Mixture(*one) for one in zip(*parts, strict=True)]
+        each = zip(pixels, labels, mixtures, strict=True)
+        return [Batch(p, own, self.share, mixture) for p, own, mixture in each]
 
 
 class TrainingBatches:
@@ -49,33 +65,70 @@ class TrainingBatches:
         epoch: int,
         rank: int = 0,
         ranks: int = 1,
+        counts: Rows | None = None,
     ) -> None:
         self.tiles = tiles
         self.augment = augment
-        self.weights = weights[tiles.labels.cpu().numpy()]  # (N,): of each tile in the loss
-        self.order = Order(len(tiles), tiles.tile_bytes, seed, epoch)
+        self.class_weights, self.labels = weights, tiles.labels.cpu().numpy()
+        self.turns = _turns(len(tiles), seed, epoch) if augment.alternates else None
+        self.order = Order(len(tiles), tiles.tile_bytes, seed, epoch, counts)
         self.batch_size = batch_size
         self.rank = rank
         self.ranks = ranks
 
     def __len__(self) -> int:
-        return steps(len(self.tiles), self.batch_size, self.ranks)
+        return steps(self.order.length, self.batch_size, self.ranks)
 
     def __iter__(self) -> Iterator[Batch]:
         parts = shares(self.order, batch_size=self.batch_size, rank=self.rank, ranks=self.ranks)
         self.tiles.start(self.order)
         keys = (self.order.seed or 0, self.order.epoch, self.rank)
         randoms = generators(self.tiles.device, len(self), *keys)
-        for (batch, rows), random in zip(parts, randoms, strict=True):
+        for step, ((batch, rows), random) in enumerate(zip(parts, randoms, strict=True)):
             pixels, labels = self.tiles.take(rows)
-            yield Batch(self.augment(pixels, random), labels, self._share(batch, rows))
+            pixels = self.augment(pixels, random, self._ways(rows))
+            made = Batch(pixels, labels, self._share(batch, rows))
+            yield self._mixed(made, batch, step) if mixes(self.augment.section) else made
+
+    def _ways(self, rows: Rows) -> Tensor | None:
+        if self.turns is None:
+            return None
+        return torch.from_numpy(self.turns[rows]).to(self.tiles.device, non_blocking=True)
 
     def _share(self, batch: Rows, rows: Rows) -> float:
         """Ranks x own weight / weight of the global batch, as each rank's loss is a mean."""
         if self.ranks == 1:
             return 1.0
-        total = self.weights[batch].sum()
-        return float(self.ranks * self.weights[rows].sum() / total) if total else 0.0
+        total = self.weights(batch).sum()
+        return float(self.ranks * self.weights(rows).sum() / total) if total else 0.0
+
+    def weights(self, rows: Rows) -> NDArray[np.float64]:
+        """Weight in the loss of each of these tiles."""
+        return np.asarray(self.class_weights[self.labels[rows]])
+
+    def _mixed(self, made: Batch, batch: Rows, step: int) -> Batch:
+        """A batch with its tiles mixed; what the other ranks mix counts in the share."""
+        height, width = made.pixels.shape[2:]
+        keys = (self.order.seed or 0, self.order.epoch, step)
+        parts = [batch[rank :: self.ranks] for rank in range(self.ranks)]
+        plans = [
+            plan(self.augment.section, len(rows), (height, width), *keys, rank)
+            for rank, rows in enumerate(parts)
+        ]
+        weights = [how.weight(self.weights(rows)) for how, rows in zip(plans, parts, strict=True)]
+        share = self.ranks * weights[self.rank] / sum(weights) if any(weights) else 0.0
+        pixels, mixture = mix(made.pixels, made.labels, plans[self.rank])
+        return Batch(pixels, made.labels, share, mixture)
+
+
+def _turns(tiles: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """How each tile (N,) is mirrored in an epoch: the four ways by turns, from one of its own.
+
+    So four epochs show all four, and no two epochs that follow each other show the same one, as
+    drawn flips may (Jordan 2024, arXiv 2404.00498, of two ways).
+    """
+    random = np.random.default_rng(np.random.SeedSequence((seed,), spawn_key=(3,)))
+    return (random.integers(4, size=tiles) + epoch) % 4
 
 
 class Batches(Protocol):
@@ -125,7 +178,8 @@ class PlainBatches:
     def __init__(self, tiles: Tiles, *, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
         self.tiles = tiles
         self.batch_size = batch_size
-        self.rows = np.array_split(np.arange(len(tiles)), ranks)[rank]
+        start, stop = (math.ceil(len(tiles) * share / ranks) for share in (rank, rank + 1))
+        self.rows = range(start, stop)
 
     def __len__(self) -> int:
         return math.ceil(len(self.rows) / self.batch_size)
@@ -133,7 +187,8 @@ class PlainBatches:
     def __iter__(self) -> Iterator[Batch]:
         self.tiles.start(Order(len(self.tiles), self.tiles.tile_bytes))
         for start in range(0, len(self.rows), self.batch_size):
-            yield Batch(*self.tiles.take(self.rows[start : start + self.batch_size]), 1.0)
+            rows = np.asarray(self.rows[start : start + self.batch_size])
+            yield Batch(*self.tiles.take(rows), 1.0)
 
 
 class TileData(pl.LightningDataModule):
@@ -161,6 +216,7 @@ class TileData(pl.LightningDataModule):
         self.options = train
         self.augment = Augment(augment, store.mean.tolist(), store.std.tolist())
         self.weights = weights
+        self.factors = sampling.factors(train.sampling, store.classes, store.counts["train"])
         self.feed = feed
         self.splits: dict[str, Tiles] = {}
 
@@ -193,13 +249,23 @@ class TileData(pl.LightningDataModule):
             self.splits["train"],
             self.augment,
             self.weights,
-            batch_size=self.options.batch_size,
+            batch_size=self.options.batch_size * self.options.accumulate,
             seed=self.options.seed,
             epoch=trainer.current_epoch,
             rank=trainer.global_rank,
             ranks=trainer.world_size,
+            counts=self._counts(trainer.current_epoch),
         )
         return Chunks(batches)
+
+    def _counts(self, epoch: int) -> Rows | None:
+        """How often each training tile comes in an epoch; None for once."""
+        tiles, seed = self.splits["train"], self.options.seed
+        sample = bootstrap(len(tiles), seed) if self.options.bootstrap else None
+        if self.factors is None:
+            return sample
+        labels = tiles.labels.cpu().numpy()
+        return sampling.draw(labels, self.factors, seed=seed, epoch=epoch, sample=sample)
 
     def val_dataloader(self) -> PlainBatches:
         """The validation split, each tile on one rank."""

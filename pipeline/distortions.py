@@ -2,8 +2,11 @@
 
 A batch is (N, C, H, W) of raw values, for any number of bands. Amounts are in units of the
 deviation of pixels over the training tiles, so that they mean the same for 8 and 16 bits, or in
-shares of a tile's side. Each function draws what it needs for each tile by itself. Nothing is
-clipped; the network takes any number.
+shares of a tile's side. Each function draws what it needs for each tile by itself, so what becomes
+of a tile hangs on no other tile of the batch.
+
+Values may leave the range of the source's number type. A shift then keeps what a tile shows, where
+a clipped one would blot out its dark or bright half, and a network takes any number.
 """
 
 from __future__ import annotations
@@ -15,6 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
+
+# A shift that all bands share moves a band by so many of its own deviations at most.
+MOST = 3.0
 
 
 class Scale(NamedTuple):
@@ -113,7 +119,16 @@ def brightness(x: Tensor, amount: float, random: torch.Generator, scale: Scale) 
     Haze and sensor offsets shift dark bands as much as bright ones; in each band's own deviation
     the shift would be largest in near infrared, and turn water into land.
     """
-    return x + amount * scale.unit * _normal(x, 1, random)
+    return x + _common(amount, scale) * _normal(x, 1, random)
+
+
+def _common(amount: float, scale: Scale) -> Tensor:
+    """So many units for each band (C, 1, 1), but for a faint one no more than it can bear.
+
+    Some sensors have a band far fainter than the others: Sentinel-2's band 10 varies by 5 where the
+    unit is 750, and a shift by that would drown all that it shows.
+    """
+    return (amount * MOST * scale.std).clamp(max=amount * scale.unit)
 
 
 def band_brightness(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
@@ -150,7 +165,8 @@ def scratches(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -
     angle = math.pi * _share(x, random)
     line = (down * angle.cos() - across * angle.sin()).abs() < 0.5  # (N, H, W)
     there = _share(x, random) < amount
-    jump = torch.where(_share(x, random) < 0.5, -3.0, 3.0)[:, None] * scale.unit
+    side = torch.where(_share(x, random) < 0.5, -1.0, 1.0)[:, None]
+    jump = side * _common(3.0, scale)
     return torch.where((line & there)[:, None], x.mean(dim=(2, 3), keepdim=True) + jump, x)
 
 

@@ -19,6 +19,7 @@ from pipeline.split import (
     assign,
     beyond,
     blocks,
+    in_folds,
     number,
     official,
     overlaps,
@@ -103,11 +104,14 @@ def divide(
         )
     places = Places.of(facts)
     method, why = _method(places, kind, section)
-    fractions = (section.train, section.validation, section.test)
+    fractions = section.shares
     squares = _squares(places, section.block_size) if method == "block" else None
     units = _units(places, method) if squares is None else number(squares.of_tiles)
     if method == "official":
         split = official(places.official, units, places.label, fractions, section.seed)
+    elif section.folds is not None:
+        split = in_folds(units, places.label, fractions, section.folds, section.fold, section.seed)
+        why += f"; fold {section.fold} of 0 to {section.folds - 1} is the test"
     else:
         split = assign(units, places.label, fractions, section.seed)
     if squares is not None:
@@ -120,7 +124,7 @@ def divide(
         _refuse_ground(facts, pairs[0], split, method)
     if method == "official":
         _refuse_torn_groups(facts, places.group, split)
-    _refuse_gaps(places.label, split, classes, fractions, method)
+    _refuse_gaps(places.label, split, classes, fractions, method, section.folds)
     dropped = Counter({STRADDLING: straddling})
     if excluded is not None:
         dropped[EXCLUDED] = int(excluded.sum())
@@ -160,7 +164,7 @@ def _method(places: Places, kind: str, section: SplitSection) -> tuple[str, str]
         )
     if section.method != "auto":
         return section.method, "split.method says so"
-    if given:
+    if given and section.folds is None:
         return "official", "the source has an official test split"
     if kind == "scenes" and places.georeferenced:
         return "block", "tiles that are close on the ground look alike"
@@ -252,8 +256,16 @@ def _refuse_torn_groups(facts: pa.Table, group: Codes, split: Codes) -> None:
 
 
 def _refuse_gaps(
-    labels: Codes, split: Codes, classes: Classes, fractions: tuple[float, ...], method: str
+    labels: Codes,
+    split: Codes,
+    classes: Classes,
+    fractions: tuple[float, ...],
+    method: str,
+    folds: int | None,
 ) -> None:
+    units = "units (split.block_size, another split.method" + (
+        ", fewer split.folds)" if folds else ")"
+    )
     must = {"train"} | {name for name, part in zip(SPLITS, fractions, strict=True) if part > 0}
     names = classes.names or ("tiles",)
     gaps = []
@@ -263,14 +275,13 @@ def _refuse_gaps(
     if gaps and not len(classes):
         raise SplitError(
             f"Expected tiles in each split, but missing: {', '.join(gaps)}, with "
-            f"split.method={method}. Use more or smaller units (split.block_size, another "
-            "split.method), or set the split's share to 0."
+            f"split.method={method}. Use more or smaller {units}, or set the split's share to 0."
         )
     if gaps:
         raise SplitError(
             f"Expected each class in each split, but missing: {', '.join(gaps)}, with "
-            f"split.method={method}. Use more or smaller units (split.block_size, another "
-            "split.method), add tiles of that class, or leave it out of source.classes."
+            f"split.method={method}. Use more or smaller {units}, add tiles of that class, or "
+            "leave it out of source.classes."
         )
 
 

@@ -51,3 +51,7 @@ class TrainingError(PipelineError):
 
 class TrackingError(PipelineError):
     """An MLflow store that can't be reached or used."""
+
+
+class ComparisonError(PipelineError):
+    """Runs that can't be found, or can't be compared."""

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
@@ -37,7 +38,7 @@ class Tiles(Protocol):
 
     device: torch.device
     tile_bytes: int
-    labels: Tensor  # (N,) int64, on the device
+    labels: Tensor  # (N,) whole numbers, on the device
 
     def __len__(self) -> int:
         """Tiles of the split."""
@@ -56,6 +57,11 @@ def on_device(pixels: NDArray[Any], device: torch.device) -> tuple[Tensor, torch
     return whole.view(CARRIER.get(whole.dtype, whole.dtype)).to(device), whole.dtype
 
 
+def narrowest(classes: int) -> type[np.uint8] | type[np.int64]:
+    """The number type of labels: mostly a byte each, as there may be millions."""
+    return np.uint8 if classes <= np.iinfo(np.uint8).max else np.int64
+
+
 class Resident:
     """All tiles on the device, in their own number type; a batch is a gather.
 
@@ -69,7 +75,8 @@ class Resident:
         self.device = device
         self.pixels, self.type = on_device(pixels, device)
         self.tile_bytes = pixels.nbytes // max(1, len(pixels))
-        self.labels = torch.from_numpy(np.asarray(labels, dtype=np.int64)).to(device)
+        kind = narrowest(int(labels.max(initial=0)))
+        self.labels = torch.from_numpy(labels.astype(kind)).to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -81,7 +88,7 @@ class Resident:
         """Tiles (n, C, H, W) as floats and labels (n,) at rows of the split."""
         index = torch.from_numpy(rows).to(self.device, non_blocking=True)
         pixels = self.pixels.index_select(0, index).view(self.type)
-        return as_input(pixels), self.labels.index_select(0, index)
+        return as_input(pixels), self.labels.index_select(0, index).long()
 
 
 class Held(NamedTuple):
@@ -101,34 +108,37 @@ class Streamed:
     def __init__(self, store: Store, split: str, device: torch.device) -> None:
         self.store, self.split, self.device = store, split, device
         self.tile_bytes = store.tile_bytes
-        self.labels = torch.from_numpy(store.labels(split)).to(device)
+        labels = store.labels_as(split, narrowest(len(store.classes)))
+        self.labels = torch.from_numpy(labels).to(device)
         self.type = torch.from_numpy(np.empty(0, store.dtype)).dtype
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="tiles")
         self._coming: Iterator[Tensor] = iter(())
         self._held: deque[Held] = deque()
-        self._where = np.empty(0, np.int64)
+        self._window = 1  # tiles
+        self._where = np.empty(0, np.int64)  # of each window: place of its first tile
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def start(self, order: Order) -> None:
         """Begin to read; ``take`` then goes through the order once."""
-        self._where = np.empty(len(self), np.int64)  # place of each row among those read
+        self._window = order.window
+        self._where = np.empty(-(-order.tiles // order.window), np.int64)
         place = 0
-        for group in order.groups():
-            for window in group.windows:
-                self._where[window.start : window.stop] = place + np.arange(len(window))
-                place += len(window)
+        for window in chain.from_iterable(order.windows()):
+            self._where[window.start // self._window] = place
+            place += len(window)
         self._held.clear()
-        self._coming = ahead(self._reader, (self._job(group.windows) for group in order.groups()))
+        self._coming = ahead(self._reader, (self._job(group) for group in order.windows()))
 
     def take(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Tiles (n, C, H, W) as floats and labels (n,) at the next rows of the order."""
-        places = self._where[rows]
+        windows, inside = np.divmod(rows, self._window)
+        places = self._where[windows] + inside
         self._hold(int(places.min()), int(places.max()))
         pixels = self._gather(torch.from_numpy(places))
         index = torch.from_numpy(rows).to(self.device, non_blocking=True)
-        return as_input(pixels.to(self.device, non_blocking=True)), self.labels[index]
+        return as_input(pixels.to(self.device, non_blocking=True)), self.labels[index].long()
 
     def _hold(self, first: int, last: int) -> None:
         """Read on until the last place is there; let go what lies before the first."""

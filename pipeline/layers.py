@@ -14,7 +14,7 @@ from pipeline.pretrained import Timm
 __all__ = [
     "Chain", "Dense", "DepthwiseSeparable", "GlobalAvgPool", "GlobalMaxPool",
     "LinearToMap", "Normalize", "Parallel", "Residual", "SpectralIndices",
-    "Timm",
+    "Timm", "Whiten",
 ]  # fmt: skip
 
 # McFeeters 1996 for water, Rouse et al. 1974 for vegetation: (a - b) / (a + b).
@@ -69,7 +69,8 @@ class Normalize(nn.Module):
 class SpectralIndices(nn.Module):
     """Normalized differences of two bands, (a - b) / (a + b), as further channels from -1 to 1.
 
-    Belongs before ``Normalize``: a ratio means something only on raw values. 0 where a + b is 0.
+    Belongs before ``Normalize``: a ratio means something only on raw values. 0 where a + b is 0;
+    cut to -1 and 1 where a value is below 0, as some sensors' reflectances and shifted tiles are.
 
     Args:
         bands: Names of the channels; filled in.
@@ -108,7 +109,7 @@ class SpectralIndices(nn.Module):
         first, second = pixels[:, self.over], pixels[:, self.under]
         total = first + second
         ratio = torch.where(total == 0, 0.0, (first - second) / torch.where(total == 0, 1.0, total))
-        return torch.cat([pixels, ratio], dim=1)
+        return torch.cat([pixels, ratio.clamp(-1, 1)], dim=1)
 
     def extra_repr(self) -> str:
         """Channels of each index, as ``print`` shows them."""
@@ -153,3 +154,52 @@ class LinearToMap(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """(N, F) -> (N, C, tile_size / shrink, tile_size / shrink)."""
         return super().forward(x).view(-1, *self.shape)
+
+
+class Whiten(nn.Conv2d):
+    """A convolution whose filters are measured, not learned: they take correlations out of patches.
+
+    Neighbouring pixels and bands say nearly the same, and layers learn faster from what each says
+    anew. The filters are the eigenvectors of the second moments of the training tiles' patches, the
+    strongest first, each divided by the root of its eigenvalue. As the fixed first layer of a
+    network: Page 2019, "How to train your ResNet"; Jordan 2024 (arXiv 2404.00498).
+
+    Args:
+        in_channels: Filled in.
+        out_channels: Even: each filter is there with both signs, so that a ReLU behind loses none.
+        kernel_size: Side of a patch.
+        stride: From patch to patch.
+        padding: On each side.
+        eps: Added to the eigenvalues, so that what is nearly constant is not blown up.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        eps: float = 0.01,
+    ) -> None:
+        most = 2 * in_channels * kernel_size**2
+        if out_channels % 2 or out_channels > most:
+            raise ValueError(
+                f"expected an even number of out_channels up to {most}, which is twice the "
+                f"{in_channels} x {kernel_size} x {kernel_size} values of a patch"
+            )
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False)
+        self.eps = eps
+        self.weight.requires_grad_(False)
+
+    def set_moments(self, moments: Tensor) -> None:
+        """Take the second moments (F, F) of patches, F = in_channels x kernel x kernel."""
+        values, vectors = torch.linalg.eigh(moments)  # eigenvectors in columns, the faintest first
+        filters = (vectors / (values.clamp(min=0) + self.eps).sqrt()).T.flip(0)
+        filters = filters[: self.out_channels // 2]
+        # An eigenvector may as well point the other way: the same tiles give the same filters.
+        largest = filters.abs().argmax(dim=1, keepdim=True)
+        filters = filters * filters.gather(1, largest).sign()
+        both = torch.cat([filters, -filters])
+        with torch.no_grad():
+            self.weight.copy_(both.view_as(self.weight))

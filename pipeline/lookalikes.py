@@ -85,10 +85,10 @@ class Sketcher:
     def sketches(self, centre: Floats, *, moved: bool = False) -> Floats:
         """Unit vectors (N, K), or one a move in the order of OFFSETS: (N, M, K)."""
         grey = centre.mean(axis=-1).reshape(len(centre), -1)
-        drawn = grey @ (self._moved if moved else self._still)
+        drawn: Floats = grey @ (self._moved if moved else self._still)
         drawn = drawn.reshape(len(centre), -1, len(_cosines(self._side - 2 * SHIFT)))
         drawn /= np.maximum(np.linalg.norm(drawn, axis=-1, keepdims=True), 1e-12)
-        return np.asarray(drawn if moved else drawn[:, 0])
+        return drawn if moved else drawn[:, 0]
 
 
 def _cosines(side: int) -> Floats:
@@ -120,16 +120,12 @@ def detail(centre: Floats) -> Floats:
 def _rest(centre: Floats) -> Floats:
     """What is left of each band without its mean over 5 x 5 pixels."""
     inner = centre.shape[1] - BOX + 1
-    rows = centre[:, :inner].copy()
-    for i in range(1, BOX):
-        rows += centre[:, i : i + inner]
-    sums = rows[:, :, :inner].copy()
-    for i in range(1, BOX):
-        sums += rows[:, :, i : i + inner]
+    rows: Floats = sum((centre[:, i : i + inner] for i in range(1, BOX)), centre[:, :inner])
+    boxes: Floats = sum((rows[:, :, i : i + inner] for i in range(1, BOX)), rows[:, :, :inner])
+    boxes *= -1 / BOX**2
     margin = BOX // 2
-    sums *= np.float32(-1 / BOX**2)
-    sums += centre[:, margin:-margin, margin:-margin]
-    return sums
+    boxes += centre[:, margin:-margin, margin:-margin]
+    return boxes
 
 
 def codes(sketches: Floats) -> NDArray[np.int64]:

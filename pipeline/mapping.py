@@ -91,14 +91,23 @@ class Strip:
     """Some rows of the map."""
 
     rows: range
-    codes: NDArray[np.uint8]  # (rows, cols), class + 1; 0: no data
+    codes: NDArray[np.uint8]  # (rows, cols), class + 1; 0: no data, or too little confidence
     confidence: NDArray[np.uint8]  # percent; 255: no data
 
 
 def classify(
-    dataset: Any, indexes: list[int], bundle: Bundle, cells: Cells, reading: Reading, batch: int
+    dataset: Any,
+    indexes: list[int],
+    bundle: Bundle,
+    cells: Cells,
+    reading: Reading,
+    batch: int,
+    least: float = 0.0,
 ) -> Iterator[Strip]:
-    """Strips of the map of an open raster, from the top; memory holds one strip of pixels."""
+    """Strips of the map of an open raster, from the top; memory holds one strip of pixels.
+
+    Cells that the network is less sure of than ``least`` stay without a class.
+    """
     itemsize = np.dtype(dataset.dtypes[indexes[0] - 1]).itemsize
     for rows in cells.strips(cells.width * len(indexes) * itemsize):
         top, bottom = cells.span(rows)
@@ -107,7 +116,8 @@ def classify(
         bad = raster.invalid(dataset, indexes, pixels, window, reading)
         if bad is not None:
             pixels[bad] = neutral(bundle, pixels)
-        yield _strip(pixels, empty_cells(bad, cells, rows, top), bundle, cells, rows, batch)
+        empty = empty_cells(bad, cells, rows, top)
+        yield _strip(pixels, empty, bundle, cells, rows, batch, least)
 
 
 def neutral(bundle: Bundle, pixels: NDArray[Any]) -> NDArray[Any]:
@@ -145,6 +155,7 @@ def _strip(
     cells: Cells,
     rows: range,
     batch: int,
+    least: float,
 ) -> Strip:
     codes = np.zeros(empty.shape, np.uint8)
     confidence = np.full(empty.shape, 255, np.uint8)
@@ -157,6 +168,7 @@ def _strip(
         tiles = views[tops[i] - first, lefts[j]].transpose(0, 2, 3, 1)  # (N, C, H, W) before
         shares = bundle.probabilities(tiles, batch_size=batch)
         check_finite(shares)
-        codes[i, j] = shares.argmax(axis=1) + 1
-        confidence[i, j] = np.rint(100 * shares.max(axis=1))
+        most = shares.max(axis=1)
+        codes[i, j] = np.where(most >= least, shares.argmax(axis=1) + 1, 0)
+        confidence[i, j] = np.rint(100 * most)
     return Strip(rows, codes, confidence)

@@ -1,9 +1,9 @@
 """Measures of a classifier from exact integer counts.
 
-Everything but ``nll`` and ``ece`` comes from one (K, K) confusion matrix, rows true, columns
-predicted; matrices of disjoint sets of tiles add up, so a measure never depends on how the tiles
-were sliced. What a class without tiles can't have is nan here and null in a file, and is left out
-of the means.
+Everything but ``nll``, ``brier`` and ``ece`` comes from one (K, K) confusion matrix, rows true,
+columns predicted; matrices of disjoint sets of tiles add up, so a measure never depends on how the
+tiles were sliced. Of many matrices (..., K, K) at once a measure has the shape (...). What a class
+without tiles can't have is nan here and null in a file, and is left out of the means.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pipeline.types import Classes
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
+BINS = 15  # of the calibration error, as Guo et al. (2017) had them
 DIGITS = 6  # enough for 10^5 tiles, few enough that files do not change with the last bit
 
 
@@ -63,65 +64,90 @@ def confusion(actual: NDArray[Any], predicted: NDArray[Any], classes: int) -> Co
     return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
 
 
-def _divide(top: NDArray[Any], bottom: NDArray[Any]) -> Floats:
-    """Elementwise, nan where the divisor is 0."""
-    quotient: Floats = np.full(np.shape(top), np.nan)
+def divide(top: NDArray[Any], bottom: NDArray[Any]) -> Any:
+    """Quotient of each pair, nan where the divisor is 0; a number of two numbers."""
+    quotient: Floats = np.full(np.broadcast(top, bottom).shape, np.nan)
     np.divide(top, bottom, out=quotient, where=np.asarray(bottom) != 0)
-    return quotient
+    return quotient[()]
 
 
 def support(counts: Counts) -> Counts:
-    """Tiles of each class (K,)."""
-    tiles: Counts = counts.sum(axis=1)
+    """Tiles of each class (..., K)."""
+    tiles: Counts = counts.sum(axis=-1)
     return tiles
 
 
+def given(counts: Counts) -> Counts:
+    """Tiles that were given each class (..., K)."""
+    tiles: Counts = counts.sum(axis=-2)
+    return tiles
+
+
+def found(counts: Counts) -> Counts:
+    """Tiles of each class that were found (..., K)."""
+    return counts.diagonal(axis1=-2, axis2=-1)
+
+
 def recall(counts: Counts) -> Floats:
-    """Producer's accuracy (K,): the share of a class's tiles that were found."""
-    return _divide(counts.diagonal(), support(counts))
+    """Producer's accuracy (..., K): the share of a class's tiles that were found."""
+    shares: Floats = divide(found(counts), support(counts))
+    return shares
 
 
 def precision(counts: Counts) -> Floats:
-    """User's accuracy (K,): the share of what was given a class that is of it."""
-    return _divide(counts.diagonal(), counts.sum(axis=0))
+    """User's accuracy (..., K): the share of what was given a class that is of it."""
+    shares: Floats = divide(found(counts), given(counts))
+    return shares
 
 
 def f1(counts: Counts) -> Floats:
-    """Harmonic mean of recall and precision (K,); nan only for a class without tiles."""
-    values = _divide(2 * counts.diagonal(), counts.sum(axis=0) + counts.sum(axis=1))
+    """Harmonic mean of recall and precision (..., K); nan only for a class without tiles."""
+    values = divide(2 * found(counts), given(counts) + support(counts))
     return np.where(support(counts) > 0, values, np.nan)
 
 
-def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
+def mean(values: Floats) -> Any:
+    """Mean over the last axis of what is defined; nan where nothing is."""
+    known = ~np.isnan(values)
+    return divide(np.where(known, values, 0.0).sum(axis=-1), known.sum(axis=-1))
 
 
-def accuracy(counts: Counts) -> float:
+def accuracy(counts: Counts) -> Any:
     """Share of all tiles whose class was found."""
-    return float(_divide(np.trace(counts), counts.sum()))
+    return divide(found(counts).sum(axis=-1), counts.sum(axis=(-2, -1)))
 
 
-def balanced_accuracy(counts: Counts) -> float:
+def balanced_accuracy(counts: Counts) -> Any:
     """Mean recall of the classes that have tiles."""
-    return _mean(recall(counts))
+    return mean(recall(counts))
 
 
-def macro_f1(counts: Counts) -> float:
+def macro_f1(counts: Counts) -> Any:
     """Mean F1 of the classes that have tiles."""
-    return _mean(f1(counts))
+    return mean(f1(counts))
 
 
-def kappa(counts: Counts) -> float:
+def kappa(counts: Counts) -> Any:
     """Agreement beyond chance (Cohen 1960); nan where chance alone would agree everywhere."""
-    total = int(counts.sum())
-    chance = int(counts.sum(axis=0) @ counts.sum(axis=1))  # times total squared: still an integer
-    agreed = int(np.trace(counts)) * total
-    beyond = total * total - chance
-    return (agreed - chance) / beyond if beyond else math.nan
+    total = counts.sum(axis=(-2, -1))
+    chance = (given(counts) * support(counts)).sum(axis=-1)  # times total squared: still integers
+    return divide(found(counts).sum(axis=-1) * total - chance, total * total - chance)
 
 
-def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
+def matthews(counts: Counts) -> Any:
+    """Correlation R_K of true and predicted classes; nan where either is always the same.
+
+    Gorodkin 2004, doi 10.1016/j.compbiolchem.2004.09.006; for two classes it is Matthews's.
+    """
+    total = counts.sum(axis=(-2, -1))
+    agreed = found(counts).sum(axis=-1) * total - (given(counts) * support(counts)).sum(axis=-1)
+    spreads = [
+        total * total - (tiles**2).sum(axis=-1) for tiles in (given(counts), support(counts))
+    ]
+    return divide(agreed, np.sqrt(spreads[0].astype(float)) * np.sqrt(spreads[1].astype(float)))
+
+
+def wilson(hits: float, total: float, z: float = 1.959964) -> tuple[float, float]:
     """Score interval of a proportion (Wilson 1927), 95 % by default; (nan, nan) of nothing."""
     if total == 0:
         return math.nan, math.nan
@@ -134,22 +160,43 @@ def wilson(hits: int, total: int, z: float = 1.959964) -> tuple[float, float]:
     return low, 1.0 if hits == total else (centre + half) / scale
 
 
-def nll(probabilities: NDArray[Any], actual: NDArray[Any]) -> float:
-    """Mean negative log-likelihood in nats of (N, K) probabilities.
+def losses(probabilities: NDArray[Any], actual: NDArray[Any]) -> Floats:
+    """Negative log-likelihood (N,) of each tile's class in nats, from (N, K) probabilities.
 
     A probability that underflowed to 0 counts as the smallest normal float32, about 87 nats.
     """
-    given = probabilities[np.arange(len(actual)), actual].astype(np.float64)
-    return float(-np.log(np.maximum(given, np.finfo(np.float32).tiny)).mean())
+    own = probabilities[np.arange(len(actual)), actual].astype(np.float64)
+    return np.asarray(-np.log(np.maximum(own, np.finfo(np.float32).tiny)))
 
 
-def ece(probabilities: NDArray[Any], actual: NDArray[Any], bins: int = 15) -> float:
+def nll(probabilities: NDArray[Any], actual: NDArray[Any]) -> float:
+    """Mean negative log-likelihood in nats of (N, K) probabilities."""
+    return float(losses(probabilities, actual).mean())
+
+
+def squares(probabilities: NDArray[Any], actual: NDArray[Any]) -> Floats:
+    """Squared distance (N,) of each tile's probabilities (N, K) from certainty of its class."""
+    certain = np.arange(probabilities.shape[1]) == actual[:, None]
+    distance: Floats = np.square(probabilities.astype(np.float64) - certain).sum(axis=1)
+    return distance
+
+
+def brier(probabilities: NDArray[Any], actual: NDArray[Any]) -> float:
+    """Brier score (Brier 1950) as he wrote it: summed over the classes, 0 at best, 2 at worst."""
+    return float(squares(probabilities, actual).mean())
+
+
+def bins_of(confidence: Floats, bins: int = BINS) -> Counts:
+    """Bin (N,) of each confidence, of equal width and closed at the upper end."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    return np.digitize(confidence, edges[1:-1], right=True).astype(np.int64)
+
+
+def ece(probabilities: NDArray[Any], actual: NDArray[Any], bins: int = BINS) -> float:
     """Expected calibration error of (N, K) probabilities, equal-width bins (Guo et al. 2017)."""
     confidence = probabilities.max(axis=1).astype(np.float64)
     hit = probabilities.argmax(axis=1) == actual
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    place = np.digitize(confidence, edges[1:-1], right=True)  # (low, high]
-    gap = np.bincount(place, weights=hit - confidence, minlength=bins)
+    gap = np.bincount(bins_of(confidence, bins), weights=hit - confidence, minlength=bins)
     return float(np.abs(gap).sum() / len(actual))
 
 
@@ -173,7 +220,7 @@ def summarize(counts: Counts, classes: Classes) -> dict[str, Any]:
     return {
         "n": int(counts.sum()),
         "accuracy": rounded(accuracy(counts)),
-        "accuracy_ci95": [rounded(v) for v in wilson(int(np.trace(counts)), int(counts.sum()))],
+        "accuracy_ci95": [rounded(v) for v in wilson(int(found(counts).sum()), int(counts.sum()))],
         "balanced_accuracy": rounded(balanced_accuracy(counts)),
         "macro_f1": rounded(macro_f1(counts)),
         "kappa": rounded(kappa(counts)),

@@ -72,7 +72,8 @@ class Measured:
     @property
     def predicted(self) -> Labels:
         """Most probable class (N,)."""
-        return np.asarray(self.probabilities.argmax(axis=1))
+        predicted: Labels = self.probabilities.argmax(axis=1)
+        return predicted
 
 
 def pairs(measured: Measured, most: int = PAIRS, tiles: int = TILES) -> list[Pair]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,14 +23,7 @@ GROUP_WINDOWS = 64  # mixed with each other, and in memory together
 Rows = NDArray[np.int64]
 
 
-class Group(NamedTuple):
-    """Tiles that are in memory together."""
-
-    windows: list[range]  # rows of the split, as they are read
-    rows: Rows  # the same rows, in the order of training
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Order:
     """The order of an epoch.
 
@@ -40,33 +32,74 @@ class Order:
         tile_bytes: Of one tile, as it is stored.
         seed: None leaves the tiles in their own order, as in evaluation.
         epoch: From 0.
+        counts: How often each row (N,) comes in the epoch; None for once.
     """
 
     tiles: int
     tile_bytes: int
     seed: int | None = None
     epoch: int = 0
+    counts: Rows | None = None
 
-    def groups(self) -> Iterator[Group]:
-        """Groups one after the other; together they hold each row once."""
-        size = max(1, WINDOW_BYTES // self.tile_bytes)
-        starts = np.arange(0, self.tiles, size)
-        random = None
-        if self.seed is not None:
-            random = np.random.default_rng(np.random.SeedSequence((self.seed, self.epoch)))
-            if len(starts) > GROUP_WINDOWS:  # else the rows are shuffled anyway
-                starts = random.permutation(starts)
+    @property
+    def length(self) -> int:
+        """Tiles of the epoch."""
+        return self.tiles if self.counts is None else int(self.counts.sum())
+
+    @property
+    def window(self) -> int:
+        """Tiles of a window; the last one may have less."""
+        return max(1, WINDOW_BYTES // self.tile_bytes)
+
+    def windows(self) -> Iterator[list[range]]:
+        """Rows of the split as they are read: some windows at a time, those of a group.
+
+        A window of which no row is wanted is not read.
+        """
+        for windows in self._windows(self._random()):
+            yield [part for part in windows if self._wanted(part)]
+
+    def groups(self) -> Iterator[Rows]:
+        """Rows of one group after the other, each once, or as often as it counts."""
+        random = self._random()
+        for windows in self._windows(random):
+            rows = np.concatenate([np.arange(part.start, part.stop) for part in windows])
+            if self.counts is not None:
+                rows = rows.repeat(self.counts[rows])
+            yield rows if random is None else random.permutation(rows)
+
+    def _random(self) -> np.random.Generator | None:
+        if self.seed is None:
+            return None
+        return np.random.default_rng(np.random.SeedSequence((self.seed, self.epoch)))
+
+    def _windows(self, random: np.random.Generator | None) -> Iterator[list[range]]:
+        starts = np.arange(0, self.tiles, self.window)
+        if random is not None and len(starts) > GROUP_WINDOWS:  # else the rows are shuffled anyway
+            starts = random.permutation(starts)
         for first in range(0, len(starts), GROUP_WINDOWS):
-            windows = [
-                range(start, min(start + size, self.tiles))
+            yield [
+                range(start, min(start + self.window, self.tiles))
                 for start in starts[first : first + GROUP_WINDOWS].tolist()
             ]
-            rows = np.concatenate([np.arange(part.start, part.stop) for part in windows])
-            yield Group(windows, rows if random is None else random.permutation(rows))
+
+    def _wanted(self, window: range) -> bool:
+        return self.counts is None or bool(self.counts[window.start : window.stop].any())
 
     def rows(self) -> Rows:
         """All rows (N,) in the order of training."""
-        return np.concatenate([np.empty(0, np.int64), *(group.rows for group in self.groups())])
+        return np.concatenate([np.empty(0, np.int64), *self.groups()])
+
+
+def bootstrap(tiles: int, seed: int) -> Rows:
+    """How often each of so many tiles (N,) comes in a sample of N, drawn with replacement.
+
+    A function of the seed alone: a member of an ensemble sees the same sample in every epoch
+    (Breiman 1996, "Bagging predictors"), with 63 % of the tiles in it, some of them several times.
+    """
+    # Apart from the numbers that shuffle, which come from (seed, epoch).
+    random = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+    return np.bincount(random.integers(tiles, size=tiles), minlength=tiles)
 
 
 def borders(tiles: int, batch_size: int, ranks: int) -> list[int]:
@@ -100,7 +133,9 @@ def shares(
     A function of its arguments alone. Parts of different ranks are disjoint and make up the
     batch; a batch of ``n`` tiles gives each rank n / ranks of them, rounded up or down.
     """
-    rows = order.rows()
-    for start, stop in pairwise(borders(order.tiles, batch_size, ranks)):
-        batch = rows[start:stop]
+    groups, waiting = order.groups(), np.empty(0, np.int64)
+    for start, stop in pairwise(borders(order.length, batch_size, ranks)):
+        while len(waiting) < stop - start:  # no more of them than are needed: there may be millions
+            waiting = np.concatenate([waiting, next(groups)])
+        batch, waiting = np.split(waiting, [stop - start])
         yield batch, np.ascontiguousarray(batch[rank::ranks])

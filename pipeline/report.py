@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import metrics
+from pipeline import assessment, ballots, beside, breakdown, metrics, results
+from pipeline.ensemble import Member
 from pipeline.metrics import Counts
 from pipeline.types import Classes
 
@@ -56,6 +57,8 @@ class Subject:
     tile_size: int
     parameters: int
     reconstructs: bool = False  # draws its tile again, and tells no classes
+    members: Sequence[Member] = ()  # of an ensemble
+    inside: int | None = None  # which of them the pictures are of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +80,23 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
     measures = _json(reports / "metrics.json")
     if measures and ("per_band" in measures) != subject.reconstructs:
         measures = None  # of a network with another task
+    voted = (measures or {}).get("ensemble")
+    if len((voted or {}).get("members", ())) != len(subject.members):
+        voted = None  # of another ensemble
     tells = not subject.reconstructs
     page.write_text(
         render(
             subject=subject,
             inside=inside,
             measures=measures,
+            baselines=beside.rows(reports) if measures and tells else [],
+            scores=_scores(reports, measures) if measures and tells else None,
+            ensemble=voted
+            and {
+                **voted,
+                "rows": ballots.rows(voted),
+                "told": ballots.sentences(voted),
+            },
             matrix=_matrix(reports / "confusion.csv", subject.classes) if tells else None,
             network=_json(reports / "network" / "network.json"),
             diagram=_inline(reports / "network" / "network.svg"),
@@ -95,8 +109,8 @@ def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]
     return page
 
 
-def render(**content: Any) -> str:
-    """Fill in the template."""
+def render(template: str = "index.html.j2", **content: Any) -> str:
+    """Fill in a template."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -106,7 +120,7 @@ def render(**content: Any) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    return environment.get_template("index.html.j2").render(**content)
+    return environment.get_template(template).render(**content)
 
 
 def _json(path: Path) -> Any:
@@ -141,6 +155,42 @@ def _mistakes(folder: Path) -> list[Picture]:
 
 
 @dataclass(frozen=True, slots=True)
+class Scores:
+    """What the page shows of the probabilities, and of scenes and places."""
+
+    pictures: list[Picture]
+    worst: str  # a sentence; empty where tiles stand alone
+    groups: Picture | None
+    reject: str  # a sentence; empty where no accuracy is wanted
+
+
+# Figure of the evaluation -> what it shows, in words.
+SCORES = {
+    "reliability": "Accuracy over confidence, before and after the temperature.",
+    "coverage": "Accuracy of the tiles that are kept, over the share of tiles that are kept.",
+    "roc": "The ROC curve of each class against the rest.",
+    "precision_recall": "Precision over recall of each class against the rest.",
+}
+
+
+def _scores(reports: Path, measures: dict[str, Any]) -> Scores:
+    folder = reports / results.FIGURES
+    pictures = {name: Picture(name, folder / f"{name}.png", alt) for name, alt in SCORES.items()}
+    path = reports / results.GROUPS
+    rows = results.read_groups(path) if path.is_file() else []
+    groups = Picture(
+        "groups", folder / "groups.png", "Accuracy by scene or place, the worst first."
+    )
+    reject = measures.get("reject")
+    return Scores(
+        [one for one in pictures.values() if one.path.is_file()],
+        breakdown.worst(rows) if rows else "",
+        groups if groups.path.is_file() else None,
+        assessment.told(reject) if reject else "",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """A cell of the confusion matrix as the page shows it."""
 
@@ -170,9 +220,14 @@ def _matrix(path: Path, classes: Classes) -> Matrix | None:
     found, counts = read_confusion(path)
     if found != classes:  # of another network
         return None
+    return Matrix(cells(counts, classes), metrics.weakest(counts, classes).sentence())
+
+
+def cells(counts: Counts, classes: Classes) -> list[tuple[str, list[Cell]]]:
+    """Rows of a confusion matrix, each with the name of its class."""
     rows = []
     for name, row in zip(classes, counts.tolist(), strict=True):
         total = sum(row)
-        cells = [Cell(n, n / total if total else 0.0, metrics.percent(n, total)) for n in row]
-        rows.append((name, cells))
-    return Matrix(rows, metrics.weakest(counts, classes).sentence())
+        shown = [Cell(n, n / total if total else 0.0, metrics.percent(n, total)) for n in row]
+        rows.append((name, shown))
+    return rows

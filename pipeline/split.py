@@ -20,7 +20,7 @@ def assign(units: Codes, labels: Codes, fractions: Sequence[float], seed: int) -
     """Split (N,) of tiles, from their units 0 to U - 1 and labels, by wanted fractions."""
     count = int(units.max(initial=-1)) + 1
     if count == len(units):
-        return _by_tile(labels, fractions, seed)[np.argsort(np.argsort(units, kind="stable"))]
+        return _by_tile(labels[np.argsort(units)], fractions, seed)[units]
     table = np.zeros((count, int(labels.max(initial=-1)) + 1))
     np.add.at(table, (units, labels), 1)
     return _by_unit(table, fractions, seed)[units]
@@ -97,6 +97,23 @@ def _repair(
         have[chosen[unit]] -= rows[unit]
         have[split] += rows[unit]
         chosen[unit] = split
+
+
+def in_folds(
+    units: Codes, labels: Codes, fractions: Sequence[float], folds: int, fold: int, seed: int
+) -> Codes:
+    """Split (N,) whose test is one of ``folds`` equal parts, made of whole units.
+
+    The parts are the same for each ``fold``, so each tile is a test tile once. Training and
+    validation share the other parts as ``fractions`` of the three splits say.
+    """
+    part = assign(units, labels, [1 / folds] * folds, seed)
+    split = np.full(len(units), SPLITS.index("test"))
+    rest = np.flatnonzero(part != fold)
+    whole = fractions[0] + fractions[1]
+    _, own = np.unique(units[rest], return_inverse=True)
+    split[rest] = assign(own, labels[rest], (fractions[0] / whole, fractions[1] / whole), seed)
+    return split
 
 
 def official(

@@ -7,10 +7,9 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
@@ -27,6 +26,11 @@ from pipeline.packing import (
 )
 from pipeline.split import SPLITS
 from pipeline.types import Bands, Bounds, Classes, Tile, Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Label = TypeVar("Label", bound=np.integer[Any])
 
 __all__ = ["INDEX", "ROOT", "UNLABELLED", "Store", "StoreWriter", "count_tiles"]
 
@@ -105,8 +109,18 @@ class Store:
 
     def labels(self, split: str) -> NDArray[np.int64]:
         """Labels (N,) of a split."""
+        return self.labels_as(split, np.int64)
+
+    def labels_as(self, split: str, dtype: type[Label]) -> NDArray[Label]:
+        """Labels (N,) of a split, read bit by bit: many take more room than a network."""
+        labels = np.empty(sum(map(self.count, SPLITS)), dtype)
+        start = 0
+        with pq.ParquetFile(self.root / "index.parquet") as file:
+            for batch in file.iter_batches(columns=["label"]):
+                labels[start : start + len(batch)] = batch["label"].to_numpy()
+                start += len(batch)
         rows = self.split_range(split)
-        return self.index["label"].to_numpy(np.int64)[rows.start : rows.stop].copy()
+        return labels[rows.start : rows.stop].copy()
 
     def names(self, split: str) -> list[str]:
         """Class (N,) of each tile of a split by name; empty where there are no labels."""
@@ -199,10 +213,15 @@ class Store:
             source=str(facts["source"]),
             window=Window(*(int(facts[f"window_{part}"]) for part in Window._fields)),
             bounds=Bounds(*(float(facts[side]) for side in Bounds._fields)) if placed else None,
-            crs=str(facts["crs"]) if pd.notna(facts["crs"]) else None,
-            group=str(facts["group"]) if pd.notna(facts["group"]) else "",
+            crs=_text(facts["crs"]),
+            group=_text(facts["group"]) or "",
             purity=float(facts["purity"]),
         )
+
+
+def _text(value: object) -> str | None:
+    """A text of the index; what is missing there is None or not a number."""
+    return value if isinstance(value, str) else None
 
 
 def _read_meta(root: Path) -> dict[str, Any]:

@@ -115,6 +115,7 @@ def summary(facts: dict[str, Any]) -> list[str]:
         f"Training in float32 keeps {mebibytes(total['activation_bytes'])} of activations for a "
         f"batch of {total['batch_size']}, and {mebibytes(total['training_bytes'])} of weights, "
         "gradients and Adam's two moments; beside these it needs room to compute in.",
+        *([facts["ensemble"]] if "ensemble" in facts else []),
     ]
 
 

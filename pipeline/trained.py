@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ from pipeline import bundle as bundles
 from pipeline import console
 from pipeline.bundle import Bundle
 from pipeline.errors import BundleError, StoreError
+from pipeline.matching import Kind, Match
 from pipeline.reconstruction import Errors
 from pipeline.store import Store
 
 if TYPE_CHECKING:
-    from pipeline.schema import EngineSection
+    from pipeline.schema import EngineSection, EvaluateSection
 
 TILES, MODELS = Path("data/tiles"), Path("models")
 
@@ -29,6 +30,15 @@ class Trained:
 
     store: Store
     bundle: Bundle
+    match: Match | None = None  # None: the store has just the bands and classes of the network
+
+    def heard(self, evaluate: EvaluateSection) -> Trained:
+        """The same, answering as the votes and the views of a section have it."""
+        return replace(self, bundle=self.bundle.heard(evaluate.vote, evaluate.tta))
+
+    def member(self, index: int) -> Trained:
+        """The same with one member of the ensemble."""
+        return replace(self, bundle=self.bundle.member(index))
 
     @classmethod
     def open(cls, engine: EngineSection, tiles: Path = TILES, models: Path = MODELS) -> Trained:
@@ -41,6 +51,29 @@ class Trained:
         limit_threads(engine)
         both = cls(Store.open(tiles), bundles.load(models))
         both._check(tiles, models)
+        return both
+
+    @classmethod
+    def matched(cls, engine: EngineSection, tiles: Path, models: Path) -> Trained:
+        """Open any store and any bundle; bands and classes are matched by name.
+
+        Raises:
+            StoreError: The store is missing or torn.
+            BundleError: The bundle is, or it can't be used on such tiles.
+        """
+        limit_threads(engine)
+        store, bundle = Store.open(tiles), bundles.load(models)
+        if bundle.reconstructs:
+            raise BundleError(
+                f"Expected a network that tells classes in {models}, got one that reconstructs its "
+                "tile. Name a classifier with --bundle."
+            )
+        match = Match.of(
+            Kind(bundle.bands, bundle.classes, bundle.tile_size, str(models)),
+            Kind(store.bands, store.classes, store.tile_size, str(tiles)),
+        )
+        both = cls(store, bundle, match)
+        both._tell_of_other_tiles(tiles)
         return both
 
     def _check(self, tiles: Path, models: Path) -> None:
@@ -57,10 +90,14 @@ class Trained:
                     f"Expected tiles of the {what} that the network in {models} was trained for "
                     f"({expected}), got {got} in {tiles}. Train again, or ingest such tiles."
                 )
-        if bundle.data_digest != store.digest:
+        self._tell_of_other_tiles(tiles)
+
+    def _tell_of_other_tiles(self, tiles: Path) -> None:
+        seen, here = self.bundle.data_digest, self.store.digest
+        if seen != here:
             console.say(
-                f"The network was trained on other tiles ({bundle.data_digest[:12]}) than those in "
-                f"{tiles} ({store.digest[:12]}): it may have seen some of them in training."
+                f"The network was trained on other tiles ({seen[:12]}) than those in "
+                f"{tiles} ({here[:12]}): it may have seen some of them in training."
             )
 
     def probabilities(self, split: str, batch_size: int) -> NDArray[np.float32]:
@@ -78,6 +115,19 @@ class Trained:
         )
         check_finite(probabilities)
         return probabilities
+
+    def labels(self, split: str) -> NDArray[np.int64]:
+        """Labels (N,) of a split as the network numbers its classes; UNKNOWN for another class."""
+        labels = self.store.labels(split)
+        return labels if self.match is None else self.match.labels[labels]
+
+    def opinions(self, split: str, batch_size: int) -> list[NDArray[np.float32]]:
+        """Probabilities (N, K) of each member of an ensemble; none of a single network.
+
+        Errors as those of ``probabilities``.
+        """
+        members = range(len(self.bundle.members))
+        return [self.member(i).probabilities(split, batch_size) for i in members]
 
     def errors(self, split: str, batch_size: int) -> Errors:
         """Errors of the reconstructions of a split's tiles, in its order.
@@ -104,7 +154,8 @@ class Trained:
             raise StoreError(f"Expected tiles in the {split} split, got none. See split.{split}.")
         starts = range(0, self.store.count(split), batch_size)
         for start in console.progress(starts, total=len(starts), what=f"batches of {split}"):
-            yield self.store.pixels(split, slice(start, start + batch_size))
+            pixels = self.store.pixels(split, slice(start, start + batch_size))
+            yield pixels if self.match is None else pixels[..., list(self.match.bands)]
 
 
 def check_finite(numbers: NDArray[Any], what: str = "probabilities") -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pipeline import bundle
 from pipeline.bundle import Bundle
+from pipeline.ensemble import Ensemble, Member
 from pipeline.network import Task, build
-from pipeline.schema import EngineSection, TrackingSection
+from pipeline.schema import EngineSection, EvaluateSection, TrackingSection
 from pipeline.store import Store, StoreWriter
 from pipeline.types import Bands, Classes
 
@@ -25,6 +26,7 @@ CLASSES = Classes(("building", "trees", "water"))
 SIZE = 12
 ENGINE = EngineSection(precision="32", threads=1, workers=None)
 UNTRACKED = TrackingSection(enabled=False, experiment="test", uri=None)
+HEARD = EvaluateSection(split="test", batch_size=8)
 LAYERS: dict[str, dict[str, Any]] = {
     "normalize": {"_target_": "pipeline.layers.Normalize"},
     "conv1": {"_target_": "torch.nn.Conv2d", "out_channels": 5, "kernel_size": 3},
@@ -82,6 +84,25 @@ def store(
     return Store.open(root)
 
 
+def rearranged(old: Store, root: Path, bands: Bands, classes: Classes) -> Store:
+    """The same test tiles with other bands, and classes that are numbered in another way.
+
+    Tiles of classes that the old store lacks are added after them, as many as there are of all.
+    """
+    pixels, names = old.pixels("test"), old.names("test")
+    known = [old.bands.names.index(name) if name in old.bands.names else 0 for name in bands]
+    new = [name for name in classes if name not in old.classes.names]
+    labels = [classes.index(name) for name in (*names, *(new * len(names)))]
+    again = np.concatenate([pixels[..., known]] * (1 + len(new)))
+    with StoreWriter(root, bands, classes, SIZE, np.dtype(np.uint8)) as writer:
+        for split in ("train", "validation", "test"):
+            writer.append(split, again[: len(labels) if split == "test" else 0])
+        rows = [_row("test", i, label) for i, label in enumerate(labels)]
+        zeros = np.zeros(len(bands))
+        writer.finish(pa.Table.from_pylist(rows), zeros, zeros + 1, 1.0)
+    return Store.open(root)
+
+
 def _row(split: str, i: int, label: int) -> dict[str, Any]:
     window = {"window_row": 0, "window_col": SIZE * i, "window_height": SIZE, "window_width": SIZE}
     bounds: dict[str, Any] = dict.fromkeys(("left", "bottom", "right", "top"), float("nan"))
@@ -107,7 +128,7 @@ def train(
         task=task,
     )
     pixels = torch.from_numpy(tiles.pixels("train").astype(np.float32)).permute(0, 3, 1, 2)
-    labels = torch.from_numpy(tiles.labels("train"))
+    labels = torch.tensor(tiles.labels("train"))
     optimizer = torch.optim.Adam(network.parameters(), lr=0.003)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -135,3 +156,18 @@ def drawing_project(folder: Path, classes: Classes = CLASSES) -> tuple[Store, Bu
     (folder / "data").mkdir()
     made = store(folder / "data" / "tiles", classes)
     return made, train(made, folder / "models", AUTOENCODER, 60, "reconstruct")
+
+
+def ensemble_project(folder: Path) -> tuple[Store, Bundle]:
+    """The same with three members: a perceptron, and two networks that were trained less."""
+    (folder / "data").mkdir()
+    made = store(folder / "data" / "tiles")
+    each = [
+        train(made, folder / "member", layers, steps).network
+        for layers, steps in ((MLP, 3), (LAYERS, 25), (LAYERS, 12))
+    ]
+    facts = [Member("mlp", 0, 0.5), Member("little", 11, 0.9), Member("little", 12, 0.7)]
+    params = {"model": {"name": "little", "layers": LAYERS}}
+    network = Ensemble(each, facts)
+    root = folder / "models"
+    return made, bundle.save(network, data_digest=made.digest, params=params, root=root)

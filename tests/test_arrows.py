@@ -15,15 +15,20 @@ from tests.imports import imports_of, modules, stage_deps
 
 # A module imports only from those before it. A package stands for all that is in it.
 ORDER = [
-    "errors", "types", "schema", "console", "windows", "split", "stats", "divide", "exclusion",
-    "duplicates", "lookalikes", "leakage", "leaks", "shift", "sources",
-    "packing", "store", "composites", "pretrained", "layers", "targets", "spec", "network",
-    "selection", "channels", "transfer", "wording", "receptive", "analysis", "strides", "silence",
-    "faults", "tables", "diagram", "source", "plain", "metrics", "reconstruction", "bundle",
-    "trained", "mapping", "glance", "distortions", "augment", "order", "feeding", "data",
-    "optimization", "tasks", "probes", "figures", "report",
-    "looking", "confident", "label_errors", "mistakes",
-    "tracking", "donor", "config_messages", "config", "config_difference", "stages", "__main__",
+    "errors", "stopping", "types", "schema", "console", "windows", "split", "stats", "divide",
+    "exclusion", "duplicates", "lookalikes", "leakage", "leaks", "shift",
+    "sources", "packing", "store", "composites", "pretrained", "layers", "targets", "spec",
+    "network", "voting", "ensemble", "selection", "channels", "transfer", "wording", "receptive",
+    "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
+    "places", "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
+    "breakdown", "assessment", "matching", "paired", "answers", "baselines", "beside",
+    "diversity", "ballots", "results", "telling",
+    "reconstruction", "bundle", "trained", "mapping", "glance", "distortions",
+    "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "whitening",
+    "tasks", "probes",
+    "figures", "report", "looking", "confident", "mistakes", "tracking", "donor", "members",
+    "side_by_side", "label_errors", "config_messages",
+    "config", "config_difference", "comparison", "repeat", "stages", "commands", "__main__",
 ]  # fmt: skip
 # Where a run happens is no parameter of a stage: changing it reruns nothing.
 WHERE = {"data", "trainer", "engine", "tracking"}

@@ -65,11 +65,11 @@ def test_flips_and_turns_reach_all_eight_ways_and_keep_all_values() -> None:
 
 
 def test_brightness_shifts_all_bands_of_a_tile_by_the_same_number() -> None:
-    x, std = batch(2000, 3), [1.0, 10.0, 100.0]
+    x, std = batch(2000, 3), [30.0, 60.0, 100.0]
     shift = augment(std, brightness=0.5)(x, generator(CPU, 1)) - x
     same = shift[:, :1, :1, :1].expand_as(shift)
     torch.testing.assert_close(shift, same, atol=1e-3, rtol=0)
-    unit = ((1 + 100 + 10_000) / 3) ** 0.5
+    unit = ((900 + 3600 + 10_000) / 3) ** 0.5
     assert same[:, 0, 0, 0].std().item() == pytest.approx(0.5 * unit, rel=0.1)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as bench
 from benchmarks.network_results import (
     HEADER,
     MARK,
@@ -70,3 +72,19 @@ def _with_machine(content: str, text: str) -> str:
     said = re.search(r"^Measured on .*$", text, flags=re.M)
     assert said is not None
     return re.sub(r"^Measured on .*$", lambda _: said.group(), content, flags=re.M)
+
+
+def test_a_part_that_is_measured_anew_leaves_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "KEPT", tmp_path / "results.json")
+    monkeypatch.setattr(bench, "RESULTS", tmp_path / "RESULTS.md")
+    keep = bench._keep
+    keep("startup", {"machine": "one", "rows": ["| start | 1 |"]})
+    keep("training", {"machine": "one", "rows": ["| train | 1 |"]})
+    assert bench.RESULTS.read_text().endswith("Machine: one.\n")
+    keep("startup", {"machine": "other", "rows": ["| start | 2 |"]})
+    text = bench.RESULTS.read_text()
+    assert text.index("| train | 1 |") < text.index("| start | 2 |")  # in the order of the bench
+    assert "| start | 1 |" not in text
+    assert "- `training` on: one.\n- `startup` on: other.\n" in text

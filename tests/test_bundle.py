@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import bundle
+from pipeline import bundle, calibration
 from pipeline.bundle import FACTS, WEIGHTS, Bundle
 from pipeline.errors import BundleError
 from tests import little
@@ -75,6 +75,29 @@ def test_a_read_only_map_of_a_file_will_do(saved: Bundle, tmp_path: Path) -> Non
     mapped = np.load(tmp_path / "tiles.npy", mmap_mode="r")
     expected = saved.probabilities(pixels(5), batch_size=2)
     np.testing.assert_array_equal(saved.probabilities(mapped, batch_size=2), expected)
+
+
+def test_a_temperature_divides_the_logits_and_leaves_the_digest(
+    saved: Bundle, tmp_path: Path
+) -> None:
+    plain = saved.probabilities(pixels(9), batch_size=9)
+    warm = bundle.tempered(tmp_path / "models", 2.0)
+    assert (warm.temperature, warm.digest) == (2.0, saved.digest)
+    expected = calibration.tempered(plain, 2.0)
+    np.testing.assert_allclose(warm.probabilities(pixels(9), batch_size=9), expected, rtol=1e-4)
+    facts = json.loads((tmp_path / "models" / FACTS).read_text())
+    del facts["temperature"]  # of a bundle that was written before there was one
+    (tmp_path / "models" / FACTS).write_text(json.dumps(facts))
+    assert bundle.load(tmp_path / "models").temperature == 1.0
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, "hot", None])
+def test_a_temperature_that_is_none_is_refused(
+    saved: Bundle, tmp_path: Path, temperature: Any
+) -> None:
+    edit(tmp_path / "models" / FACTS, temperature=temperature)
+    with pytest.raises(BundleError, match="temperature above 0"):
+        bundle.load(tmp_path / "models")
 
 
 def test_no_tiles_give_no_probabilities(saved: Bundle) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,11 +13,19 @@ from torch import nn
 
 from pipeline.data import Batch, Chunks
 from pipeline.errors import TrainingError
+from pipeline.mixing import Mixture
 from pipeline.network import build
-from pipeline.schema import AdamOptimizer, ConstantSchedule, LossSection, SgdOptimizer, StepSchedule
+from pipeline.schema import (
+    AdamOptimizer,
+    ConstantSchedule,
+    FocalSection,
+    LossSection,
+    SgdOptimizer,
+    StepSchedule,
+)
 from pipeline.selection import freeze
+from pipeline.tasks.averages import Average, Tail
 from pipeline.tasks.classifier import Classifier, Counts
-from pipeline.tasks.learner import Average
 from pipeline.tasks.trainer import quiet
 from tests import little
 
@@ -141,6 +151,106 @@ def test_smoothing_and_weights_reach_the_loss() -> None:
     torch.testing.assert_close(task.forward_loss(batch), expected)
 
 
+def focal(gamma: float, smoothing: float = 0.0) -> FocalSection:
+    return FocalSection(
+        name="focal", gamma=gamma, label_smoothing=smoothing, class_weights="balanced"
+    )
+
+
+def test_focal_loss_against_a_formula_by_hand() -> None:
+    task = classifier(loss=focal(2.0), weights=np.array([1.0, 3.0, 0.5]))
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5], [0.0, 3.0, 1.0]])
+    batch = Batch(logits, torch.tensor([0, 2, 1]), 1.0)
+    p = [math.exp(2) / (math.exp(2) + 1 + math.exp(-1)), 1 / 3]
+    p.append(math.exp(3) / (1 + math.exp(3) + math.exp(1)))
+    terms = [w * (1 - q) ** 2 * -math.log(q) for w, q in zip((1.0, 0.5, 3.0), p, strict=True)]
+    assert task.loss_of(logits, batch).item() == pytest.approx(sum(terms) / 4.5, rel=1e-6)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [[1.0, 1.0, 1.0], [1.0, 3.0, 0.5], [0.0, 3.0, 0.5]])
+def test_focal_loss_without_focus_is_cross_entropy(smoothing: float, weights: list[float]) -> None:
+    batch = batches()[0]
+    task = classifier(loss=focal(0.0, smoothing), weights=np.array(weights))
+    outputs = task.network(batch.pixels)
+    expected = nn.functional.cross_entropy(
+        outputs, batch.labels, torch.tensor(weights), label_smoothing=smoothing
+    )
+    torch.testing.assert_close(task.loss_of(outputs, batch), expected)
+    close = classifier(loss=focal(1e-9, smoothing), weights=np.array(weights))
+    torch.testing.assert_close(close.loss_of(outputs, batch), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_focal_loss_has_a_gradient_where_the_network_is_sure(gamma: float) -> None:
+    task = classifier(loss=focal(gamma))
+    logits = torch.tensor([[500.0, 0.0, 0.0], [-500.0, 0.0, 0.0]], requires_grad=True)
+    loss = task.loss_of(logits, Batch(logits, torch.tensor([0, 0]), 1.0))
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() == pytest.approx((500 + math.log(2)) / 2)
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[0, 0, 0], [-0.5, 0.25, 0.25]]
+
+
+def test_tiles_that_weigh_nothing_have_no_gradient() -> None:
+    # As they may make up all that a rank has of a batch.
+    task = classifier(weights=np.array([0.0, 1.0, 1.0]))
+    logits = torch.randn(4, 3, requires_grad=True)
+    task.loss_of(logits, Batch(logits, torch.zeros(4).long(), 0.0)).backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_mixture_is_the_cross_entropy_of_both_its_labels(smoothing: float) -> None:
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 3, generator=random)
+    labels, others = torch.randint(3, (2, 6), generator=random)
+    shares = torch.rand(6, generator=random)
+    loss = LossSection(name="cross_entropy", label_smoothing=smoothing, class_weights="none")
+    one_hot = nn.functional.one_hot
+    soft = shares[:, None] * one_hot(labels, 3) + (1 - shares[:, None]) * one_hot(others, 3)
+    assert soft.sum(dim=1).tolist() == pytest.approx([1] * 6)
+    expected = nn.functional.cross_entropy(logits, soft, label_smoothing=smoothing)
+    batch = Batch(logits, labels, 1.0, Mixture(others, shares))
+    torch.testing.assert_close(classifier(loss=loss).loss_of(logits, batch), expected)
+
+
+def test_the_weight_of_a_mixture_is_shared_by_its_classes() -> None:
+    task = classifier(weights=np.array([1.0, 3.0, 0.5]))
+    mixture = Mixture(torch.tensor([1, 2]), torch.tensor([0.25, 1.0]))
+    batch = Batch(torch.zeros(2, 4, 12, 12), torch.tensor([0, 1]), 1.0, mixture)
+    assert float(task.weight_of(batch)) == pytest.approx(0.25 * 1 + 0.75 * 3 + 3)
+
+
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_pieces_of_a_batch_give_its_gradient(count: int) -> None:
+    random = torch.Generator().manual_seed(0)
+    shares, others = torch.rand(14, generator=random), torch.randint(3, (14,), generator=random)
+    batch = batches()[1]._replace(mixture=Mixture(others, shares))
+    found = []
+    for pieces in (1, count):
+        task = classifier(loss=focal(2.0, 0.1), weights=np.array([1.0, 3.0, 0.5]))
+        fit(task)
+        task.network.load_state_dict(classifier().network.state_dict())
+        task.zero_grad()
+        task.accumulate = pieces
+        loss = task._backward(batch)
+        gradients = [p.grad for p in task.network.parameters() if p.grad is not None]
+        found.append((loss, nn.utils.parameters_to_vector(gradients)))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_pieces_hold_two_tiles_or_more() -> None:
+    batch = batches()[0]  # of 10
+    assert [len(piece.labels) for piece in batch.pieces(4)] == [3, 3, 2, 2]
+    assert [len(piece.labels) for piece in batch.pieces(8)] == [2, 2, 2, 2, 2]
+    assert batch.pieces(1)[0] is batch
+    pixels = torch.cat([piece.pixels for piece in batch.pieces(3)])
+    assert torch.equal(pixels, batch.pixels)
+
+
 def test_the_learning_rate_follows_the_schedule_by_the_step() -> None:
     task = classifier(schedule=StepSchedule(name="step", every=1, factor=0.1))
     trainer = fit(task, epochs=3)
@@ -192,6 +302,35 @@ def test_average_against_numbers_by_hand() -> None:
     state = average.network.state_dict()
     assert state["running_mean"].item() == pytest.approx(expected)
     assert state["num_batches_tracked"].item() == 3
+
+
+def test_a_plain_average_against_numbers_by_hand() -> None:
+    layer = nn.Linear(1, 1, bias=False)
+    average = Tail(layer, start=2)
+    found = []
+    for value in (10.0, 20.0, 30.0, 40.0, 80.0):
+        layer.weight.data.fill_(value)
+        average.update(layer)
+        found.append((average.network.get_parameter("weight").item(), average.begun))
+    # What it is of before is the weights themselves: an epoch that early can be the best one, too.
+    assert found == [(10, False), (20, False), (30, False), (35, True), (50, True)]
+
+
+def test_the_last_weights_are_averaged_and_measured() -> None:
+    task = classifier(swa=0.25, average=0.9, epochs=4)  # 8 steps, 2 an epoch
+    kept: list[torch.Tensor] = []
+    update = Tail.update
+
+    def watched(self: Tail, network: nn.Module) -> None:
+        kept.append(nn.utils.parameters_to_vector(network.parameters()).detach().clone())
+        update(self, network)
+
+    with patch.object(Tail, "update", watched):
+        fit(task, epochs=4)
+    final = nn.utils.parameters_to_vector(task.final.parameters())
+    assert len(kept) == 8
+    torch.testing.assert_close(final, torch.stack(kept[6:]).mean(dim=0))
+    assert task.final is task.averaged
 
 
 def test_the_averaged_network_is_measured_and_kept_and_not_trained() -> None:

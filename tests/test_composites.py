@@ -118,6 +118,13 @@ def test_spectral_indices_by_hand() -> None:
     assert layer(torch.zeros(1, 4, 1, 1)).flatten()[4:].tolist() == [0, 0]
 
 
+def test_spectral_indices_stay_indices_where_values_are_below_0() -> None:
+    # Red -9.99 and near infrared 10 add up to 0.01: their ratio would be 1999.
+    pixel = torch.tensor([-9.99, 12.0, 0.0, 10.0])[None, :, None, None]
+    found = SpectralIndices(BANDS.names)(pixel).flatten()[4:]
+    torch.testing.assert_close(found, torch.tensor([1.0, 2 / 22]))
+
+
 def test_spectral_indices_of_ones_own_and_their_channels() -> None:
     indices = own("SpectralIndices", indices={"gr": ["green", "red"]})
     made = network(indices=indices, normalize=own("Normalize"), conv=conv(3))

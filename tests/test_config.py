@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import QuotedString
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.config import absent, compose, flatten, load, validate
+from pipeline.config import absent, compose, composition, flatten, load, validate
 from pipeline.config_difference import overrides_of, shown
 from pipeline.config_messages import CONF, groups, options_of
 from pipeline.errors import ConfigError, LayerError
@@ -108,6 +108,15 @@ def test_scenes_to_predict_can_be_replaced() -> None:
         ("model.layers.act1_1._target_=torch.nn.Tanh", ["Give it whole: model.layers.act1_1={"]),
         ("train.seed=99999999999999999999", ["train.seed", "less than 9223372036854775808"]),
         ("engine.precision=16", ["engine.precision", "'32'"]),
+        ("train.member_models=[lenet,vgf]", ["'vgf'", "train.member_models", "Did you mean vgg?"]),
+        ("train.member_models=lenet", ["train.member_models", "'lenet'", "valid list"]),
+        (
+            "train.member_models=[lenet]",
+            ["train.members above 1 with train.member_models", "got 1"],
+        ),
+        ("train.bootstrap=true", ["train.members above 1 with train.bootstrap", "got 1"]),
+        ("train.member_models=[vgg,autoencoder]", ["members that classify", "member autoencoder"]),
+        ("evaluate.vote=loud", ["evaluate.vote", "'loud'", "'soft'"]),
         ("predict.scenes={a/b: /x.tif}", ["predict.scenes", "'a/b'", "slashes"]),
     ],
 )
@@ -157,6 +166,7 @@ def test_a_missing_params_yaml_says_how_to_make_it(tmp_path: Path) -> None:
         ["source=sat", "source.path=/data/sat-6-full.mat"],
         ["optimizer=sgd", "optimizer.factors={backbone.*: 0.1, fc: 2.0}"],
         ["train.init_from=/data/donor", "train.freeze=[conv1*,block2.*]"],
+        ["train.members=4", "train.member_models=[lenet,vgg]", "activation=gelu"],
         ["model=autoencoder", "train.epochs=3", "tracking=none"],
     ],
 )
@@ -302,3 +312,64 @@ def test_what_an_option_brings_along_is_not_told_beside_it() -> None:
         "evaluate.batch_size=1", "tracking=none",
     ]  # fmt: skip
     assert sorted(overrides_of(yaml.safe_load(compose(given)))) == sorted(given)
+
+
+def test_models_of_members_are_composed_as_they_would_be_alone(own_conf: Path) -> None:
+    mine = "defaults: [lenet, _self_]\nname: mine\nlayers: {act1: {_target_: torch.nn.Tanh}}\n"
+    (own_conf / "model" / "mine.yaml").write_text(mine)
+    composition.cache_clear()
+    content = yaml.safe_load(compose(["train.member_models=[mine,vgg]", "activation=gelu"]))
+    members = content["train"]["member_networks"]
+    assert list(members) == ["mine", "vgg"]
+    for name in members:
+        alone = yaml.safe_load(compose([f"model={name}", "activation=gelu"]))["model"]
+        assert members[name] == alone
+        assert list(members[name]["layers"]) == list(alone["layers"])
+    assert members["mine"]["layers"]["act1"] == {"_target_": "torch.nn.Tanh"}
+    assert members["mine"]["layers"]["act2"] == {"_target_": "torch.nn.GELU"}
+    assert content["model"]["name"] == "vgg"
+    composition.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: mine\nlayers: {fc: {_target_: torch.nn.Linearr}}\n", "In the member mine: .*'fc'"),
+        ("name: mine\n", r"train\.member_networks\.mine\.layers.*conf/model/mine\.yaml"),
+    ],
+)
+def test_a_mistake_in_the_model_of_a_member_names_it(
+    own_conf: Path, text: str, message: str
+) -> None:
+    (own_conf / "model" / "mine.yaml").write_text(text)
+    composition.cache_clear()
+    with pytest.raises((ConfigError, LayerError), match=message):
+        compose(["train.member_models=[lenet,mine]"])
+    composition.cache_clear()
+
+
+def test_members_that_reconstruct_are_refused_whatever_the_members_are() -> None:
+    with pytest.raises(ConfigError, match=r"members that classify.*model\.task"):
+        compose(["model=autoencoder", "train.members=2"])
+    with pytest.raises(ConfigError, match=r"evaluate\.tta=none for a network that is to recon"):
+        compose(["model=autoencoder", "evaluate.tta=flips"])
+    with pytest.raises(ConfigError, match=r"train\.sampling=natural with train\.bootstrap"):
+        compose(["train.members=2", "train.bootstrap=true", "train.sampling=balanced"])
+
+
+DOOR = """
+import sys
+from dvc.utils.hydra import compose_and_dump
+compose_and_dump(sys.argv[1], sys.argv[2], None, "config", sys.argv[2], sys.argv[3:])
+"""
+
+
+def test_members_come_through_dvcs_door_as_well(root: Path, tmp_path: Path) -> None:
+    overrides = ["train.member_models=[lenet,vgg]", "train.members=3", "activation=gelu"]
+    out = tmp_path / "params.yaml"
+    command = [sys.executable, "-c", DOOR, str(out), str(root / "conf"), *overrides]
+    subprocess.run(command, cwd=root, check=True)
+    assert out.read_text(encoding="utf-8") == compose(overrides)
+    bad = [*command[:5], "train.member_models=[lenet,vgf]"]
+    done = subprocess.run(bad, cwd=root, capture_output=True, text=True)
+    assert "Unknown option 'vgf' for model in train.member_models" in done.stderr

@@ -28,7 +28,7 @@ def split(count: int, dtype: Any = np.uint8, classes: int = 3) -> Resident:
 
 
 def training(
-    tiles: Resident, augment: AugmentSection = NONE, epoch: int = 0, **where: int
+    tiles: Resident, augment: AugmentSection = NONE, epoch: int = 0, **where: Any
 ) -> list[Batch]:
     batches = TrainingBatches(
         tiles, Augment(augment, [0, 0], [1, 1]), np.array([1.0, 2.0, 5.0]),
@@ -37,6 +37,37 @@ def training(
     made = list(batches)
     assert len(made) == len(batches)
     return made
+
+
+def laid(epoch: int, seed: int = 1, **where: Any) -> dict[int, int]:
+    """Row of a tile -> which of its four ways it is shown in; ways are numbered as in ``flip``."""
+    pixels = np.zeros((20, 4, 4, 2), np.uint8)
+    pixels[:, 1, 1], pixels[..., 1] = 100, np.arange(20)[:, None, None]
+    batches = TrainingBatches(
+        Resident(pixels, np.arange(20) % 3, CPU),
+        Augment(NONE.model_copy(update={"flips": "alternate"}), [0, 0], [1, 1]),
+        np.ones(3), batch_size=6, seed=seed, epoch=epoch, **where,
+    )  # fmt: skip
+    tiles = torch.cat([batch.pixels for batch in batches])
+    marks = tiles[:, 0].flatten(1).argmax(dim=1)
+    return {
+        int(row): 2 * int(mark // 4 == 2) + int(mark % 4 == 2)
+        for row, mark in zip(tiles[:, 1, 0, 0], marks, strict=True)
+    }
+
+
+def test_flips_by_turns_show_all_four_ways_in_four_epochs() -> None:
+    epochs = [laid(epoch) for epoch in range(5)]
+    for row in range(20):
+        assert {ways[row] for ways in epochs[:4]} == {0, 1, 2, 3}
+        assert epochs[4][row] == epochs[0][row]
+    assert set(epochs[0].values()) == {0, 1, 2, 3}  # each tile begins with one of its own
+    assert laid(0, seed=2) != epochs[0]
+
+
+def test_flips_by_turns_are_the_same_on_any_number_of_ranks() -> None:
+    parts = [laid(1, rank=rank, ranks=2) for rank in (0, 1)]
+    assert parts[0] | parts[1] == laid(1)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.uint32, np.float32])

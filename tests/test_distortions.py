@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from scipy.io import loadmat
 from torch import Tensor
 
 from pipeline import distortions
 from pipeline.augment import AFTER, BEFORE, Augment, generator
+from pipeline.data import TrainingBatches
 from pipeline.distortions import Scale
+from pipeline.feeding import Resident
 from pipeline.schema import AugmentSection
 
 SCALE = Scale(
@@ -67,6 +74,31 @@ def test_moving_makes_up_no_values() -> None:
     assert (moved.amin(dim=(2, 3)) >= x.amin(dim=(2, 3)) - 1e-3).all()
 
 
+@pytest.mark.parametrize("amount", [0.5, 1.0])
+def test_a_faint_band_is_shifted_by_three_of_its_own_deviations_at_most(amount: float) -> None:
+    std = torch.tensor([5.0, 200.0, 1000.0, 0.0])[:, None, None]
+    scale = Scale(torch.zeros(4, 1, 1), std, float(std.square().mean().sqrt()))
+    shift = distortions.brightness(torch.zeros(9, 4, 2, 2), amount, random(), scale)
+    in_units = shift[:, :3, 0, 0] / shift[:, 2:3, 0, 0]
+    expected = torch.tensor([3 * 5 / scale.unit, 1.0, 1.0])  # 600 is above the unit
+    torch.testing.assert_close(in_units, expected.expand(9, 3))
+    assert not shift[:, 3].any()  # a constant band has nothing that light could change
+
+
+@pytest.mark.data
+def test_bands_of_one_kind_share_one_shift_to_the_bit(real_data: Path) -> None:
+    tiles = loadmat(real_data / "sat" / "eurosat-as-sat6.mat")["train_x"].astype(np.float64)
+    std = torch.from_numpy(tiles.std(axis=(0, 1, 3)).astype(np.float32))[:, None, None]
+    scale = Scale(torch.zeros(4, 1, 1), std, float(std.square().mean().sqrt()))
+    assert scale.unit < 0.7 * 3 * std.min().item()
+    shift = distortions.brightness(torch.zeros(9, 4, 2, 2), 0.7, random(), scale)
+    assert torch.equal(shift, 0.7 * scale.unit * shift_of_one(9).expand_as(shift))
+
+
+def shift_of_one(n: int) -> Tensor:
+    return torch.randn(n, 1, 1, 1, generator=random())
+
+
 def test_band_brightness_shifts_each_band_by_itself_in_its_deviation() -> None:
     shift = distortions.band_brightness(batch(2000), 0.5, random(), SCALE) - batch(2000)
     shift = shift.mean(dim=(2, 3))
@@ -120,16 +152,123 @@ def test_band_dropout_blanks_bands_at_their_mean_but_never_all() -> None:
     assert blank.float().mean().item() == pytest.approx(0.9 / 2, abs=0.06)
 
 
-@pytest.mark.parametrize("name", [*BEFORE, *AFTER, "rotation", "zoom", "shift"])
-def test_each_distortion_by_itself_keeps_shape_and_range(name: str) -> None:
-    amount = True if name in BEFORE else 0.2
-    section = KEEP.model_copy(update={name: amount})
-    every = Augment(section, SCALE.mean.flatten().tolist(), SCALE.std.flatten().tolist())
-    x = batch()
-    out = every(x, generator(torch.device("cpu"), 1))
-    assert out.shape == x.shape
+# Distortion -> how it is asked for; the amounts are large, so that a broken promise shows.
+AMOUNTS: dict[str, Any] = {
+    "flips": True, "quarter_turns": True, "rotation": 180.0, "zoom": 0.5, "shift": 0.5,
+    "contrast": 0.3, "band_contrast": 0.3, "brightness": 1.0, "band_brightness": 1.0, "haze": 0.5,
+    "noise": 0.3, "scratches": 0.5, "dead_lines": 0.5, "band_dropout": 0.5,
+}  # fmt: skip
+PLACE = ("flips", "quarter_turns", "rotation", "zoom", "shift")
+BANDS = (1, 3, 4, 13)
+TOP = {8: 255.0, 16: 65535.0}
+
+
+def source(bands: int, bits: int = 8, n: int = 60) -> Tensor:
+    """Whole numbers from 0 to the top of their type, bands of unlike brightness."""
+    made = torch.rand(n, 9, 9, bands, generator=random()).permute(0, 3, 1, 2)
+    level = torch.linspace(0.3, 1, bands)[:, None, None]
+    return (made * level * 255).round() * (TOP[bits] / 255)
+
+
+def augment(name: str, x: Tensor) -> Augment:
+    flat = x.transpose(0, 1).flatten(1).double()
+    section = KEEP.model_copy(update={name: AMOUNTS[name]})
+    return Augment(section, flat.mean(dim=1).tolist(), flat.std(dim=1).tolist())
+
+
+def keys() -> torch.Generator:
+    return generator(torch.device("cpu"), 1)
+
+
+def test_every_distortion_of_the_section_is_tried_here() -> None:
+    assert list(AMOUNTS) == [*BEFORE, "rotation", "zoom", "shift", *AFTER]
+    assert set(AMOUNTS) == set(AugmentSection.model_fields) - {"mixup", "cutmix"}  # test_mixing
+
+
+@pytest.mark.parametrize("bands", BANDS)
+@pytest.mark.parametrize("name", AMOUNTS)
+def test_each_keeps_shape_and_type_and_repeats(name: str, bands: int) -> None:
+    x = source(bands)
+    before, every = x.clone(), augment(name, x)
+    out = every(x, keys())
+    assert (out.shape, out.dtype) == (x.shape, x.dtype)
+    assert out.is_contiguous(memory_format=torch.channels_last)
     assert out.isfinite().all()
-    assert not torch.equal(out, x)
-    # Five deviations hold the noise of the batch itself; six hold what 0.2 of anything adds.
-    assert ((out - SCALE.mean).abs() / SCALE.std).max() < (10 if name == "scratches" else 6.5)
-    assert torch.equal(out, every(x, generator(torch.device("cpu"), 1)))
+    assert torch.equal(x, before)  # the store's own pixels stay
+    assert torch.equal(out, every(x, keys()))
+    assert (bands == 1 and name == "band_dropout") or not torch.equal(out, x)  # never all bands
+
+
+@pytest.mark.parametrize("bands", BANDS)
+@pytest.mark.parametrize("name", AMOUNTS)
+def test_an_amount_means_the_same_for_8_and_16_bits(name: str, bands: int) -> None:
+    narrow, wide = (augment(name, x)(x, keys()) for x in (source(bands, 8), source(bands, 16)))
+    torch.testing.assert_close(wide / 257, narrow, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", AMOUNTS)
+def test_what_becomes_of_a_tile_hangs_on_no_other(name: str) -> None:
+    x = source(4)
+    every = augment(name, x)
+    others = x.flip(0).where(torch.arange(len(x))[:, None, None, None] != 7, x)
+    assert torch.equal(every(x, keys())[7], every(others, keys())[7])
+
+
+@pytest.mark.parametrize("bits", TOP)
+@pytest.mark.parametrize("name", [*PLACE, "dead_lines"])
+def test_where_a_tile_lies_changes_no_value_s_range(name: str, bits: int) -> None:
+    x = source(4, bits)
+    out = augment(name, x)(x, keys())
+    slack = 1e-4 * TOP[bits] if name in PLACE[2:] else 0.0  # a resampling rounds
+    for extreme, sign in ((Tensor.amax, 1), (Tensor.amin, -1)):
+        assert (sign * (extreme(out, (2, 3)) - extreme(x, (2, 3))) <= slack).all()
+
+
+@pytest.mark.parametrize("bits", TOP)
+@pytest.mark.parametrize(
+    ("name", "most"),
+    [
+        # In deviations of the band; a normal number of 60 x 4 draws stays below 4.
+        ("brightness", 4.0 * 1.0 * distortions.MOST),
+        ("band_brightness", 4.0 * 1.0),
+        ("contrast", 4.0 * 0.3 * 2),  # of a tile whose pixels lie within two deviations
+        ("band_contrast", 4.0 * 0.3 * 2),
+        ("haze", 0.5 * 4),  # to the veil, two deviations above the mean
+        ("noise", 5.0 * 0.3),  # of 20,000 pixels
+        ("scratches", 3.0 * distortions.MOST + 2),
+        ("dead_lines", 4.0),
+        ("band_dropout", 2.5),
+    ],
+)
+def test_light_and_sensor_move_no_pixel_further_than_they_say(
+    name: str, most: float, bits: int
+) -> None:
+    x = source(4, bits)
+    every = augment(name, x)
+    moved = ((every(x, keys()) - x) / every.scale.std).abs().max().item()
+    assert 0.1 * most < moved <= most
+
+
+@pytest.mark.parametrize("name", AMOUNTS)
+def test_every_tile_keeps_its_label(name: str) -> None:
+    # A tile is as bright as its label says, in steps far wider than what any of these moves.
+    labels = np.arange(90) % 5
+    pixels = np.full((90, 6, 6, 3), 1000, np.uint16) * (1 + labels)[:, None, None, None]
+    section = KEEP.model_copy(update={name: AMOUNTS[name]})
+    batches = TrainingBatches(
+        Resident(pixels.astype(np.uint16), labels, torch.device("cpu")),
+        Augment(section, [0.0] * 3, [10.0] * 3),
+        np.ones(5),
+        batch_size=32,
+        seed=0,
+        epoch=0,
+    )
+    seen = list(batches)
+    assert sorted(torch.cat([batch.labels for batch in seen]).tolist()) == sorted(labels)
+    for batch in seen:
+        # The brightest band is one that was not dropped; a veil draws all towards itself.
+        bright = batch.pixels.mean(dim=(2, 3)).amax(dim=1)
+        if name == "haze":
+            assert torch.corrcoef(torch.stack([bright, batch.labels.float()]))[0, 1] > 0.8
+        else:
+            assert torch.equal((bright / 1000).round().long() - 1, batch.labels)

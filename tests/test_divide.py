@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from pipeline.divide import divide
 from pipeline.errors import SplitError
@@ -143,3 +145,38 @@ def test_a_split_without_tiles_is_named_where_there_are_no_labels() -> None:
     facts = _facts(label=np.zeros(ROWS, np.int64))
     with pytest.raises(SplitError, match=r"tiles in each split, .*tiles from validation, .*=scene"):
         divide(facts, "scenes", Classes(()), _section(method="scene"))
+
+
+@pytest.mark.parametrize("changes", [{}, {"official": _names(["train"] * 30 + ["test"] * 10)}])
+def test_folds_are_each_the_test_once_and_what_the_source_brings_is_a_tile_as_all(
+    changes: dict[str, Any],
+) -> None:
+    sections = [_section(folds=4, fold=fold, block_size=20) for fold in range(4)]
+    divisions = [divide(_facts(**changes), "scenes", CLASSES, section) for section in sections]
+    splits = np.stack([division.split for division in divisions])
+    assert ((splits == 2).sum(axis=0) == 1).all()
+    blocks = splits.reshape(4, 20, 2)
+    assert (blocks == blocks[:, :, :1]).all()
+    assert {division.method for division in divisions} == {"block"}
+    assert divisions[1].why.endswith("; fold 1 of 0 to 3 is the test")
+
+
+def test_more_folds_than_groups_are_refused() -> None:
+    group = _names([f"{i % 3}.tif" for i in range(ROWS)])
+    facts = _facts(group=group, left=None, crs=None, frame=None)
+    with pytest.raises(SplitError, match=r"each class in each split.*fewer split\.folds"):
+        divide(facts, "folders", CLASSES, _section(folds=5, fold=4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"folds": 3, "fold": 3}, "a fold from 0 to 2 of split.folds=3, got split.fold=3"),
+        ({"folds": 3, "method": "official"}, "split=auto makes folds of all tiles"),
+        ({"folds": 3, "train": 0, "validation": 0, "test": 1}, "split.train above 0"),
+        ({"folds": 1}, "greater than or equal to 2"),
+    ],
+)
+def test_folds_that_can_t_be_are_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=re.escape(words)):
+        _section(**changes)

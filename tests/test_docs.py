@@ -1,4 +1,4 @@
-"""What docs/networks.md shows is what the language does."""
+"""What the pages in docs/ show is what the pipeline does."""
 
 from __future__ import annotations
 
@@ -6,13 +6,19 @@ import re
 import shlex
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
+from pipeline import ballots
+from pipeline.__main__ import _parser
 from pipeline.config import compose
+from pipeline.measuring import Measurement
 from pipeline.network import build
 from pipeline.types import Bands, Classes
+from pipeline.voting import VOTES
+from tests import measured
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
@@ -41,16 +47,63 @@ def test_every_activation_of_the_page_is_there() -> None:
 
 
 def commands() -> list[list[str]]:
-    """Overrides of each command of the page on autoencoders, the first value of a sweep."""
-    text = (ROOT / "docs" / "autoencoders.md").read_text(encoding="utf-8")
+    """Overrides of each command of the other pages, the first value of a sweep."""
+    pages = [ROOT / "docs" / f"{name}.md" for name in ("autoencoders", "ensembles", "measures")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     lines = [line for line in text.splitlines() if line.startswith("dvc exp run")]
     words = [shlex.split(line)[3:] for line in lines]
-    return [[re.sub(",.*", "", word) for word in line if "=" in word] for line in words]
+    return [[re.sub(r"=([^[{]*?),.*", r"=\1", w) for w in line if "=" in w] for line in words]
+
+
+def test_every_measure_is_on_its_page() -> None:
+    text = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
+    summary = Measurement.of(measured.evidence(60, 6)).summary()
+    (row, *_) = summary["per_class"].values()
+    names = [f"`{name}`" for name in summary if not name.endswith("_ci95")]
+    names += [f"per_class.*.{name}`" for name in row if not name.endswith("_ci95")]
+    assert [name for name in names if name not in text] == [
+        "`n`",
+        "`per_class`",
+        "per_class.*.support`",
+    ]
 
 
 @pytest.mark.parametrize("overrides", commands(), ids=" ".join)
-def test_every_command_on_autoencoders_composes(overrides: list[str]) -> None:
+def test_every_command_of_the_pages_composes(overrides: list[str]) -> None:
     assert compose(overrides)
+
+
+def test_the_figures_of_an_ensemble_are_those_that_the_page_names() -> None:
+    text = (ROOT / "docs" / "ensembles.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`diversity\.(\w+)", text))
+    members = [np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32)[::-1]]
+    found = ballots.differ(np.stack(members), np.array([0, 1]))
+    assert named == set(found)
+    table = text.partition("| `evaluate.vote` |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, flags=re.M)) == set(VOTES)
+
+
+def comparing(command: str) -> list[list[str]]:
+    """Arguments of each such command of the page on comparing."""
+    text = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, flags=re.S)
+             for line in block.splitlines()]  # fmt: skip
+    start = shlex.split(command)
+    return [shlex.split(line)[len(start) :] for line in lines if line.startswith(command)]
+
+
+@pytest.mark.parametrize("arguments", comparing("python -m pipeline"), ids=" ".join)
+def test_every_command_on_comparing_is_one(arguments: list[str]) -> None:
+    given = _parser().parse_args(arguments)
+    assert given.command in ("compare", "repeat")
+    if given.command == "repeat":
+        assert yaml.safe_load(compose(given.overrides))["repeat"]["over"]
+
+
+@pytest.mark.parametrize("arguments", comparing("dvc exp run"), ids=" ".join)
+def test_every_experiment_on_comparing_composes(arguments: list[str]) -> None:
+    overrides = [re.sub(",.*", "", word) for word in arguments if "=" in word]
+    assert yaml.safe_load(compose(overrides))["split"]["folds"] == 5
 
 
 def test_the_mistakes_of_the_page_read_as_it_says() -> None:

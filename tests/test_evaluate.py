@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import metrics
+from pipeline import areas, calibration, evidence, metrics, results, telling
+from pipeline import bundle as bundles
 from pipeline.bundle import Bundle
-from pipeline.errors import BundleError, StoreError
+from pipeline.errors import BundleError, ClassError, StoreError
+from pipeline.measuring import Measurement
 from pipeline.schema import EvaluateSection, TrackingSection
 from pipeline.stages import evaluate
 from pipeline.store import Store
 from pipeline.trained import Trained, check_finite
-from pipeline.types import Classes
-from tests import little
+from pipeline.types import Bands, Classes
+from tests import little, measured
 
 SECTION = EvaluateSection(split="test", batch_size=8)
 
@@ -58,23 +60,47 @@ def test_files_agree_with_the_network_and_with_each_other(
     assert header == list(store.classes)
     assert np.array_equal(np.array(matrix, dtype=int), counts)
     written = json.loads(Path("reports/metrics.json").read_text())
+    measures = (
+        "accuracy", "balanced_accuracy", "macro_f1", "kappa", "matthews", "top2_accuracy", "nll",
+        "brier", "ece", "aurc", "macro_auc", "macro_average_precision",
+    )  # fmt: skip
     assert list(written) == [
-        "n", "accuracy", "accuracy_ci95", "balanced_accuracy", "macro_f1", "kappa", "nll", "ece",
-        "per_class",
+        "n", *(key for name in measures for key in (name, f"{name}_ci95")), "interval",
+        "temperature", "before_scaling", "per_class",
     ]  # fmt: skip
     assert written["n"] == 31
     assert written["accuracy"] == round(np.trace(counts) / 31, 6)
     assert written["per_class"]["trees"]["support"] == 10
-    assert set(written["per_class"]["trees"]) == {"recall", "precision", "f1", "support"}
-    for name in ("confusion", "per_class"):
+    shares = ("recall", "precision", "f1", "auc", "average_precision")
+    assert set(written["per_class"]["trees"]) == {
+        "support",
+        *shares,
+        *(f"{name}_ci95" for name in shares),
+    }
+    seen = evidence.read(Path("reports/probabilities.parquet"))
+    assert list(seen.ids) == [row["tile_id"] for row in rows]
+    np.testing.assert_array_equal(seen.counts, counts)
+    # Without a CRS the windows of the file are its ground: 31 tiles in a row are four squares.
+    assert written["interval"]["over"] == "blocks"
+    assert written["interval"]["places"] == len(set(seen.places.names)) == 4
+    for name in (
+        "confusion", "per_class", "roc", "precision_recall", "reliability", "coverage", "groups"
+    ):  # fmt: skip
         assert Path(f"reports/figures/{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_second_run_gives_the_same_bytes_whatever_the_batch(here: Path) -> None:
     evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
     first = _files(here / "reports")
-    evaluate.run(SECTION.model_copy(update={"batch_size": 31}), little.ENGINE, little.UNTRACKED)
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
     assert _files(here / "reports") == first
+    path = Path("reports/probabilities.parquet")
+    shares = evidence.read(path).probabilities
+    evaluate.run(SECTION.model_copy(update={"batch_size": 31}), little.ENGINE, little.UNTRACKED)
+    second = _files(here / "reports")
+    # Sums in another order: float32 may differ in its last bit.
+    np.testing.assert_allclose(evidence.read(path).probabilities, shares, 1e-5)
+    assert second | {"probabilities.parquet": b""} == first | {"probabilities.parquet": b""}
 
 
 def test_terminal_names_the_weakest_class(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,13 +148,15 @@ def test_numbers_and_files_land_in_the_run_of_the_weights(
     assert calls["values"]["test_n"] == 31
     assert 0 <= calls["values"]["test_recall/trees"] <= 1
     assert calls["paths"] == [
-        "metrics.json", "confusion.csv", "predictions.csv", "confusion.png", "per_class.png"
+        "metrics.json", "confusion.csv", "predictions.csv", "probabilities.parquet", "groups.csv",
+        "confusion.png", "coverage.png", "groups.png", "per_class.png", "precision_recall.png",
+        "reliability.png", "roc.png",
     ]  # fmt: skip
 
 
 def test_numbers_have_names_that_mlflow_takes_and_none_is_undefined() -> None:
     summary = metrics.summarize(np.array([[3, 1], [0, 0]]), Classes(("a: crops (annual)", "b")))
-    flat = evaluate.flat(summary, "test")
+    flat = results.flat(summary, "test")
     assert flat["test_accuracy_ci95_low"] < 0.75 < flat["test_accuracy_ci95_high"]
     assert flat["test_recall/a_ crops _annual_"] == 0.75
     assert "test_recall/b" not in flat
@@ -136,9 +164,10 @@ def test_numbers_have_names_that_mlflow_takes_and_none_is_undefined() -> None:
 
 
 def test_class_without_tiles_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    counts = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
-    summary = metrics.summarize(counts, little.CLASSES)
-    evaluate.report(summary, counts, little.CLASSES)
+    some = measured.evidence(60, 10, classes=3)
+    whole = Measurement.of(some.part(some.actual != 2))
+    summary = whole.summary() | {"temperature": 1.0, "before_scaling": {"ece": 0.0}}
+    telling.classified(summary, whole.counts, little.CLASSES, [])
     assert "No tiles of water: left out of the means." in capsys.readouterr().out
 
 
@@ -167,6 +196,85 @@ def test_an_empty_split_is_refused(made: tuple[Path, Store, Bundle], tmp_path: P
     trained = Trained.open(little.ENGINE, tmp_path / "tiles", made[0] / "models")
     with pytest.raises(StoreError, match="test split, got none"):
         trained.probabilities("test", 8)
+
+
+def test_probabilities_are_scaled_by_the_temperature_and_both_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, plain = little.project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    raw = plain.probabilities(store.pixels("test"), batch_size=31)
+    bundles.tempered(Path("models"), 0.5)
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
+    written = json.loads(Path("reports/metrics.json").read_text())
+    found, actual = evidence.read(Path("reports/probabilities.parquet")), store.labels("test")
+    expected = calibration.tempered(raw, 0.5)
+    np.testing.assert_allclose(found.probabilities, expected, rtol=1e-4, atol=1e-6)
+    assert written["temperature"] == 0.5
+    assert written["nll"] == pytest.approx(metrics.nll(expected, actual), abs=2e-6)
+    assert written["before_scaling"] == {
+        "nll": pytest.approx(metrics.nll(raw, actual), abs=2e-6),
+        "brier": pytest.approx(metrics.brier(raw, actual), abs=2e-6),
+        "ece": pytest.approx(metrics.ece(raw, actual), abs=2e-6),
+    }
+
+
+def test_a_wanted_accuracy_says_what_is_kept_on_validation_and_on_test(
+    made: tuple[Path, Store, Bundle], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, store, bundle = made
+    section = SECTION.model_copy(update={"wanted_accuracy": 1.0})
+    evaluate.run(section, little.ENGINE, little.UNTRACKED)
+    told = json.loads(Path("reports/metrics.json").read_text())["reject"]
+    for split in ("validation", "test"):
+        shares = bundle.probabilities(store.pixels(split), batch_size=8)
+        kept = shares.max(axis=1) >= told["threshold"]
+        hits = (shares.argmax(axis=1) == store.labels(split))[kept]
+        assert told[split] == {
+            "coverage": pytest.approx(kept.mean(), abs=1e-6),
+            "accuracy": pytest.approx(hits.mean(), abs=1e-6),
+        }
+    assert told["validation"]["accuracy"] == 1.0
+    assert "An accuracy of 100.0%" in capsys.readouterr().out
+
+
+def test_areas_are_those_of_the_estimator(here: Path) -> None:
+    mapped = {"building": 10.0, "trees": 30.0, "water": 5.0}
+    section = SECTION.model_copy(update={"areas": mapped})
+    evaluate.run(section, little.ENGINE, little.UNTRACKED)
+    told = json.loads(Path("reports/metrics.json").read_text())["areas"]
+    counts = np.loadtxt("reports/confusion.csv", delimiter=",", skiprows=1, dtype=int)
+    expected = areas.estimate(counts, np.array([10.0, 30.0, 5.0]))
+    for k, name in enumerate(little.CLASSES):
+        row = told["per_class"][name]
+        assert row["mapped"] == mapped[name]
+        assert row["area"] == round(expected.area.value[k], 6)
+        assert row["area_ci95"] == [round(end[k], 6) for end in expected.area.interval]
+    wrong = SECTION.model_copy(update={"areas": {"trees": 1.0}})
+    with pytest.raises(ClassError, match="mapped area of each class"):
+        evaluate.run(wrong, little.ENGINE, little.UNTRACKED)
+
+
+def test_any_bundle_is_measured_on_any_store_and_the_reports_stay(
+    made: tuple[Path, Store, Bundle], here: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Bands in another order, one more, classes in another order, one that is not known."""
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
+    before = _files(here / "reports")
+    classes = Classes(("water", "snow", "trees", "building"))
+    bands = Bands(("swir", *little.BANDS.names[::-1]))
+    little.rearranged(made[1], tmp_path / "tiles", bands, classes)
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED, store=str(tmp_path / "tiles"))
+    assert _files(here / "reports") == before
+    (folder,) = Path("evaluations").iterdir()
+    assert folder.name.startswith(made[2].digest[:8])
+    there = json.loads((folder / "metrics.json").read_text())
+    assert there.pop("left_out") == {"snow": 31}
+    assert there == json.loads(before["metrics.json"])
+    assert "31 of snow" in capsys.readouterr().err
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED, "models", out=str(tmp_path / "mine"))
+    assert (tmp_path / "mine" / "groups.csv").is_file()
 
 
 def test_a_network_that_diverged_is_refused() -> None:
@@ -203,7 +311,7 @@ def test_an_autoencoder_is_measured_by_what_it_draws_again(
     names = ["errors.png", "reconstructions.png"]
     assert sorted(path.name for path in Path("reports/figures").iterdir()) == names
     assert "share of variance drawn again" in capsys.readouterr().out
-    assert evaluate.flat(written, "test")["test_rmse/nir"] == nir["rmse"]
+    assert results.flat(written, "test")["test_rmse/nir"] == nir["rmse"]
 
 
 def test_an_autoencoder_takes_tiles_of_any_class(tmp_path: Path) -> None:

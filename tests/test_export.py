@@ -8,9 +8,12 @@ import onnxruntime
 import pytest
 import torch
 
-from pipeline import bundle, metrics
+from pipeline import bundle, metrics, results
 from pipeline.bundle import Bundle
+from pipeline.evidence import Evidence
+from pipeline.measuring import Measurement
 from pipeline.network import build
+from pipeline.places import Places
 from pipeline.schema import EvaluateSection, ExportSection
 from pipeline.stages import evaluate, export
 from pipeline.types import Classes
@@ -37,7 +40,7 @@ def tiles(count: int) -> np.ndarray:
 
 @pytest.mark.parametrize("count", [1, 2, 9])
 def test_onnx_gives_the_same_logits_for_any_number_of_tiles(trained: Bundle, count: int) -> None:
-    export.run(ExportSection(onnx=True))
+    export.run(ExportSection(onnx=True), little.HEARD)
     pixels = tiles(count).astype(np.float32).transpose(0, 3, 1, 2)
     got = logits(Path("models/export/model.onnx"), pixels)
     with torch.no_grad():
@@ -59,21 +62,32 @@ def test_normalization_over_batches_is_exported_as_it_predicts(tmp_path: Path) -
     )
 
 
+def test_onnx_gives_the_probabilities_that_predict_works_with(trained: Bundle) -> None:
+    warm = bundle.tempered(Path("models"), 0.6)
+    export.run(ExportSection(onnx=True), little.HEARD)
+    pixels = tiles(5)
+    raw = pixels.astype(np.float32).transpose(0, 3, 1, 2)
+    got = logits(Path("models/export/model.onnx"), raw)
+    shares = torch.from_numpy(got).softmax(dim=1).numpy()
+    np.testing.assert_allclose(shares, warm.probabilities(pixels, batch_size=5), rtol=1e-3)
+    assert "the temperature 0.6" in Path("models/export/model.md").read_text()
+
+
 def test_the_exported_bundle_is_the_bundle(trained: Bundle) -> None:
-    export.run(ExportSection(onnx=False))
+    export.run(ExportSection(onnx=False), little.HEARD)
     assert bundle.load(Path("models/export")).digest == trained.digest
     assert not Path("models/export/model.onnx").exists()
 
 
 def test_nothing_of_an_earlier_export_stays(trained: Bundle) -> None:
-    export.run(ExportSection(onnx=False))
+    export.run(ExportSection(onnx=False), little.HEARD)
     Path("models/export/model.onnx").write_bytes(b"old")
-    export.run(ExportSection(onnx=False))
+    export.run(ExportSection(onnx=False), little.HEARD)
     assert not Path("models/export/model.onnx").exists()
 
 
 def test_the_card_says_what_the_model_is(trained: Bundle) -> None:
-    export.run(ExportSection(onnx=False))
+    export.run(ExportSection(onnx=False), little.HEARD)
     text = Path("models/export/model.md").read_text()
     assert "Bands, in this order: red, green, blue, nir" in text
     assert "Classes, in the order of the outputs: building, trees, water" in text
@@ -84,12 +98,15 @@ def test_the_card_says_what_the_model_is(trained: Bundle) -> None:
 
 def test_the_card_gives_the_measures(trained: Bundle) -> None:
     counts = np.array([[8, 2, 0], [0, 10, 0], [0, 0, 0]])
-    probabilities = np.full((20, 3), 1 / 3, np.float32)
+    predicted = np.repeat([0, 1, 1], [8, 2, 10])
+    probabilities = np.eye(3, dtype=np.float32)[predicted]
     actual = np.repeat([0, 1], 10)
-    summary = evaluate.measures(counts, probabilities, actual, little.CLASSES)
-    evaluate.write_metrics(summary)
+    places = Places("groups", np.array([f"g{i % 5}" for i in range(20)], object))
+    ids = tuple(map(str, range(20)))
+    some = Evidence(ids, actual, probabilities, places, little.CLASSES)
+    results.write_metrics(Measurement.of(some).summary(), Path("reports/metrics.json"))
     assert json.loads(Path("reports/metrics.json").read_text())["n"] == 20
-    export.run(ExportSection(onnx=False))
+    export.run(ExportSection(onnx=False), little.HEARD)
     text = Path("models/export/model.md").read_text()
     assert f"On 20 tiles: accuracy {metrics.accuracy(counts):.4f}" in text
     assert "| building | 0.8000 | 1.0000 | 0.8889 | 10 |" in text
@@ -111,7 +128,7 @@ def test_an_autoencoder_is_exported_with_what_turns_its_output_into_raw_values(
     monkeypatch.chdir(tmp_path)
     store, trained = little.drawing_project(tmp_path, Classes(()))
     evaluate.run(EvaluateSection(split="test", batch_size=8), little.ENGINE, little.UNTRACKED)
-    export.run(ExportSection(onnx=True))
+    export.run(ExportSection(onnx=True), little.HEARD)
     path = "models/export/model.onnx"
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     pixels = store.pixels("test").astype(np.float32).transpose(0, 3, 1, 2)

@@ -30,25 +30,35 @@ def small_windows() -> Any:
     return patch.multiple(orders, WINDOW_BYTES=5 * 12 * 12 * 4, GROUP_WINDOWS=3)
 
 
+def many(epoch: int) -> Any:
+    """Counts of 97 rows, some repeated and some left out, and whole groups of them too."""
+    counts = np.random.default_rng(epoch).poisson(1, 97)
+    counts[20:60] = 0
+    counts[:2] = 20
+    return counts
+
+
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize("batch", [4, 40])  # within a group, and over several
 @pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("repeated", [False, True])
 def test_streamed_tiles_are_the_resident_ones(
-    store: Store, seed: int | None, batch: int, rank: int
+    store: Store, seed: int | None, batch: int, rank: int, repeated: bool
 ) -> None:
     resident = Resident(store.pixels("train"), store.labels("train"), CPU)
     streamed = Streamed(store, "train", CPU)
     assert (len(streamed), streamed.tile_bytes) == (len(resident), resident.tile_bytes)
     with small_windows():
         for epoch in range(2):
-            order = Order(len(resident), resident.tile_bytes, seed, epoch)
+            counts = many(epoch) if repeated else None
+            order = Order(len(resident), resident.tile_bytes, seed, epoch, counts)
             streamed.start(order)
             seen = 0
             for _, rows in shares(order, batch_size=batch, rank=rank, ranks=2):
                 for one, other in zip(streamed.take(rows), resident.take(rows), strict=True):
                     assert torch.equal(one, other)
                 seen += len(rows)
-            assert seen == len(resident) // 2 + (rank == 0)
+            assert seen == (order.length + (rank == 0)) // 2
 
 
 def test_streaming_holds_few_groups(store: Store) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from pipeline import probes
-from pipeline.figures import canvas, inside, maps, measures, reconstructions
+from pipeline import assessment, breakdown, probes
+from pipeline.figures import canvas, evaluation, inside, maps, measures, reconstructions
+from pipeline.measuring import Measurement
 from pipeline.types import Bands, Classes
+from tests import measured
 
 LONG = Classes(("HerbaceousVegetation", "PermanentCrop", *(f"Class number {i}" for i in range(8))))
 BANDS = {n: Bands(tuple(f"B{i:02d}" for i in range(n))) for n in (1, 2, 4, 13)}
@@ -83,7 +86,21 @@ def _drawn(tiles: int, bands: int) -> Figure:
     return reconstructions.pairs(pixels, drawn, headings, BANDS[bands], np.full(bands, 200.0))
 
 
+def _scores(classes: int, places: int, temperature: float) -> dict[str, Figure]:
+    """All figures of an evaluation."""
+    some = measured.evidence(400, places, classes)
+    whole = Measurement.of(replace(some, classes=Classes(LONG.names[:classes])))
+    raw = assessment.calibrated(whole.evidence, temperature)
+    summary = whole.summary() | raw | {"reject": {"threshold": 0.9}}
+    groups = dict(zip(some.ids, (f"a/long/path/{n}.tif" for n in some.places.names), strict=True))
+    rows = breakdown.rows(whole, groups if places else {})
+    figures = evaluation.figures_of(whole, summary, rows, "validation")
+    return {f"{name} of {classes}": figure for name, figure in figures}
+
+
 FIGURES: dict[str, Figure] = {
+    **_scores(10, 60, 0.4),
+    **_scores(2, 0, 1.0),
     "confusion of ten": measures.confusion(_counts(10), LONG, "Confusion, 1,234 test tiles"),
     "confusion of two": measures.confusion(_counts(2), Classes(("a", "b")), "Confusion"),
     "bars of ten": measures.per_class(_counts(10), LONG, "Each class, 1,234 test tiles"),
@@ -144,6 +161,24 @@ def test_bars_have_the_colours_of_their_classes() -> None:
     bars: list[Any] = list(figure.axes[0].patches)
     assert [bar.get_width() for bar in bars] == [0.75, 1.0]
     assert [to_hex(bar.get_facecolor()).upper() for bar in bars] == list(classes.colours)
+
+
+def test_curves_have_the_colours_and_the_areas_of_their_classes() -> None:
+    for name in ("roc of 10", "precision_recall of 10"):
+        axes = FIGURES[name].axes[0]
+        lines = [line for line in axes.lines if ": " in str(line.get_label())]
+        assert [to_hex(line.get_color()) for line in lines] == [c.lower() for c in LONG.colours]
+        (legend,) = FIGURES[name].legends
+        assert [text.get_text() for text in legend.get_texts()] == [
+            str(line.get_label()) for line in lines
+        ]
+
+
+def test_only_the_worst_groups_are_drawn() -> None:
+    axes = FIGURES["groups of 10"].axes[0]
+    assert len(axes.get_yticklabels()) == 25
+    assert any("The worst 25 of 60" in " ".join(t.split()) for t in _texts(FIGURES["groups of 10"]))
+    assert "groups of 2" not in FIGURES
 
 
 def test_stretch_maps_percentiles_2_and_98_to_black_and_white() -> None:

@@ -56,7 +56,7 @@ def _folders(root: Path, sides: dict[str, list[int]]) -> FoldersSource:
     for place, (name, extents) in enumerate(sides.items()):
         for number, side in enumerate(extents):
             where = Affine(10, 0, 10_000 * number, 0, -10, 10_000 * place)
-            pixels = noise(side, side, 2, seed=100 * place + number)  # no file a copy of another
+            pixels = noise(side, side, 2, seed=1_000 * place + number)
             write_raster(root / name / f"{number}.tif", pixels, transform=where)
     return FoldersSource(kind="folders", root=str(root), bands=BANDS)
 
@@ -343,6 +343,8 @@ def test_copies_in_two_splits_stop_the_stage_or_are_dropped_and_counted(tmp_path
     assert report["kept"] == len(store.index) == 40 - dropped
     rows = Path("reports/leakage.csv").read_text().splitlines()
     assert len(rows) == 1 + dropped
+    with pytest.raises(SplitError):
+        _run(source, size=20)  # the copies are still there
 
 
 def test_excluded_tiles_are_left_out_and_the_others_stay_in_their_splits(

@@ -60,6 +60,15 @@ def test_a_fault_of_the_program_keeps_its_traceback(
         command.main(["train"])
 
 
+def test_evaluate_takes_a_bundle_a_store_and_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: dict[str, dict[str, str]] = {}
+    monkeypatch.setattr(command, "_run_stage", taken.__setitem__)
+    assert command.main(["evaluate", "--bundle", "a", "--store", "b", "--out", "c"]) == 0
+    assert taken == {"evaluate": {"bundle": "a", "store": "b", "out": "c"}}
+    assert command.main(["evaluate"]) == 0
+    assert taken == {"evaluate": {}}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
 def test_a_file_that_may_not_grow_is_told_with_status_1(tmp_path: Path) -> None:
     # The limit stands for a full disk: a write that ends halfway.

@@ -80,6 +80,7 @@ def test_map_is_that_of_each_window_by_itself(
     scene = pixels(26, 33) if stride == 1 else pixels()
     predict.run(
         section(write(here / "town.tif", scene), stride),
+        little.HEARD,
         SOURCE,
         little.ENGINE,
         little.UNTRACKED,
@@ -91,9 +92,30 @@ def test_map_is_that_of_each_window_by_itself(
         np.testing.assert_allclose(file.read(1), 100 * expected.max(axis=2), atol=0.501)
 
 
+def test_cells_that_the_network_is_not_sure_of_stay_without_a_class(
+    made: tuple[Path, Bundle], here: Path
+) -> None:
+    scene = pixels()
+    expected = by_hand(made[1], scene, 5)
+    most = expected.max(axis=2)
+    least = float(np.median(most))
+    sure = section(write(here / "town.tif", scene), 5).model_copy(update={"min_confidence": least})
+    predict.run(sure, little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
+    close = np.abs(most - least) < 1e-5  # one cell is the median itself
+    wanted = np.where(most >= least, expected.argmax(axis=2) + 1, 0)
+    np.testing.assert_array_equal(codes()[~close], wanted[~close])
+    assert 0.4 < (codes() == 0).mean() < 0.6
+    with rasterio.open("predictions/town_confidence.tif") as file:
+        np.testing.assert_allclose(file.read(1), 100 * most, atol=0.501)
+
+
 def test_map_stands_where_the_scene_stands_and_explains_itself(here: Path) -> None:
     predict.run(
-        section(write(here / "town.tif", pixels()), 5), SOURCE, little.ENGINE, little.UNTRACKED
+        section(write(here / "town.tif", pixels()), 5),
+        little.HEARD,
+        SOURCE,
+        little.ENGINE,
+        little.UNTRACKED,
     )
     with rasterio.open("predictions/town.tif") as file:
         assert file.crs.to_epsg() == 32633
@@ -115,28 +137,36 @@ def test_map_stands_where_the_scene_stands_and_explains_itself(here: Path) -> No
 def test_bands_are_found_by_name(here: Path) -> None:
     scene = pixels()
     predict.run(
-        section(write(here / "town.tif", scene), 5), SOURCE, little.ENGINE, little.UNTRACKED
+        section(write(here / "town.tif", scene), 5),
+        little.HEARD,
+        SOURCE,
+        little.ENGINE,
+        little.UNTRACKED,
     )
     expected = codes()
     turned = write(here / "turned.tif", scene[..., ::-1], tuple(little.BANDS)[::-1])
-    predict.run(section(turned, 5), SOURCE, little.ENGINE, little.UNTRACKED)
+    predict.run(section(turned, 5), little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
     assert np.array_equal(codes(), expected)
 
 
 def test_bands_without_names_are_where_the_source_says(here: Path) -> None:
     scene = pixels()
     predict.run(
-        section(write(here / "town.tif", scene), 5), SOURCE, little.ENGINE, little.UNTRACKED
+        section(write(here / "town.tif", scene), 5),
+        little.HEARD,
+        SOURCE,
+        little.ENGINE,
+        little.UNTRACKED,
     )
     expected = codes()
     places = {"nir": 1, "red": 4, "green": 3, "blue": 2}
     source = SOURCE.model_copy(update={"bands": places})
     for names in ((), ("nir", "blue", "green", "red"), ("one", "two", "three", "four")):
         turned = write(here / "turned.tif", scene[..., ::-1], names)
-        predict.run(section(turned, 5), source, little.ENGINE, little.UNTRACKED)
+        predict.run(section(turned, 5), little.HEARD, source, little.ENGINE, little.UNTRACKED)
         assert np.array_equal(codes(), expected), names
     named = write(here / "named.tif", scene)  # in an order of its own: its names are believed
-    predict.run(section(named, 5), source, little.ENGINE, little.UNTRACKED)
+    predict.run(section(named, 5), little.HEARD, source, little.ENGINE, little.UNTRACKED)
     assert np.array_equal(codes(), expected)
 
 
@@ -149,7 +179,7 @@ def test_no_data_is_left_out_and_does_not_reach_its_neighbours(
     scene[0, 63, 2] = 0
     path = write(here / "town.tif", scene, nodata=0 if declared else None)
     source = SOURCE.model_copy(update={"nodata": None if declared else 0.0})
-    predict.run(section(path, 5), source, little.ENGINE, little.UNTRACKED)
+    predict.run(section(path, 5), little.HEARD, source, little.ENGINE, little.UNTRACKED)
     empty = np.zeros((10, 13), bool)
     empty[4:6, 2:4] = empty[0, 12] = True
     assert np.array_equal(codes() == 0, empty)
@@ -166,7 +196,7 @@ def test_near_infrared_marked_as_alpha_is_no_mask(here: Path) -> None:
     scene = pixels()
     scene[:20, :, 3] = 0
     path = write(here / "town.tif", scene, photometric="RGB", alpha="YES")
-    predict.run(section(path, 5), SOURCE, little.ENGINE, little.UNTRACKED)
+    predict.run(section(path, 5), little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
     assert (codes() > 0).all()
 
 
@@ -174,17 +204,17 @@ def test_scene_without_a_place_on_earth_is_mapped(here: Path) -> None:
     path = here / "town.tif"
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         write(path, pixels(), crs=None, transform=None)
-    predict.run(section(path, 5), SOURCE, little.ENGINE, little.UNTRACKED)
+    predict.run(section(path, 5), little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
     assert (codes() > 0).all()
 
 
 def test_all_scenes_are_mapped_unless_one_is_named(here: Path) -> None:
     path = str(write(here / "town.tif", pixels()))
     both = PredictSection(scenes={"a": path, "b": path}, stride=12, batch_size=64)
-    predict.run(both, SOURCE, little.ENGINE, little.UNTRACKED, "b")
+    predict.run(both, little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED, "b")
     assert Path("predictions/b.tif").is_file()
     assert not Path("predictions/a.tif").exists()
-    predict.run(both, SOURCE, little.ENGINE, little.UNTRACKED)
+    predict.run(both, little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
     assert np.array_equal(codes("a"), codes("b"))
     assert Path("predictions/a.tif").read_bytes() == Path("predictions/b.tif").read_bytes()
 
@@ -192,19 +222,21 @@ def test_all_scenes_are_mapped_unless_one_is_named(here: Path) -> None:
 def test_mistakes_are_named(here: Path) -> None:
     path = write(here / "town.tif", pixels())
     with pytest.raises(ConfigError, match=r"predict.scenes \(town\), got 'city'"):
-        predict.run(section(path), SOURCE, little.ENGINE, little.UNTRACKED, "city")
+        predict.run(section(path), little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED, "city")
     with pytest.raises(ConfigError, match="tile size 12, got 13"):
-        predict.run(section(path, 13), SOURCE, little.ENGINE, little.UNTRACKED)
+        predict.run(section(path, 13), little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
     with pytest.raises(SourceError, match=r"nowhere\.tif: .*[^.]\. Replace the file"):
-        predict.run(section(here / "nowhere.tif"), SOURCE, little.ENGINE, little.UNTRACKED)
+        predict.run(
+            section(here / "nowhere.tif"), little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED
+        )
     other = write(here / "other.tif", pixels(), ("red", "green", "blue", "swir"))
     with pytest.raises(BandError, match=r"called nir, got 0 .*other\.tif"):
-        predict.run(section(other), SOURCE, little.ENGINE, little.UNTRACKED)
+        predict.run(section(other), little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
     small = write(here / "small.tif", pixels(11, 40))
     with pytest.raises(
         SourceError, match=r"got 11 x 40 in .*small\.tif\. Leave it out of predict\.scenes"
     ):
-        predict.run(section(small), SOURCE, little.ENGINE, little.UNTRACKED)
+        predict.run(section(small), little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
 
 
 @pytest.mark.data
@@ -217,7 +249,7 @@ def test_real_scene_of_sixteen_bits_is_mapped(
     with rasterio.open(path) as file:
         scene, profile = file.read(range(1, 5)).transpose(1, 2, 0)[:300, :301], file.profile
     copy = write(tmp_path / "real.tif", scene, crs=profile["crs"], transform=profile["transform"])
-    predict.run(section(copy), SOURCE, little.ENGINE, little.UNTRACKED)
+    predict.run(section(copy), little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
     found = codes()
     assert found.shape == (100, 101)
     with rasterio.open("predictions/town.tif") as file:
@@ -231,9 +263,11 @@ def test_an_autoencoder_maps_no_classes(
     little.drawing_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     none = PredictSection(scenes={}, stride=None, batch_size=7)
-    predict.run(none, SOURCE, little.ENGINE, little.UNTRACKED)
+    predict.run(none, little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED)
     assert capsys.readouterr().out.startswith("An autoencoder maps no classes")
     with pytest.raises(
         BundleError, match=r"maps no classes: .*can't map town\. Train a classifier"
     ):
-        predict.run(section(tmp_path / "town.tif"), SOURCE, little.ENGINE, little.UNTRACKED)
+        predict.run(
+            section(tmp_path / "town.tif"), little.HEARD, SOURCE, little.ENGINE, little.UNTRACKED
+        )

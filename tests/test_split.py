@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.split import assign, beyond, blocks, number, official, overlaps
+from pipeline.split import assign, beyond, blocks, in_folds, number, official, overlaps
 
 FRACTIONS = (0.7, 0.15, 0.15)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -96,6 +96,46 @@ def test_official_keeps_the_test_tiles_and_cuts_validation_by_unit() -> None:
     assert (split[80:] == 2).all()
     assert np.bincount(split[:80]).tolist() == [60, 20]
     assert all(len(set(split[units == unit])) == 1 for unit in range(25))
+
+
+def test_classes_are_cut_alike_in_whatever_order_units_are_numbered() -> None:
+    labels = np.arange(90) % 3
+    units = np.random.default_rng(0).permutation(90)
+    split = assign(units, labels, FRACTIONS, 0)
+    tables = [np.bincount(split[labels == label], minlength=3).tolist() for label in range(3)]
+    assert tables == [tables[0]] * 3
+
+
+@settings(deadline=None)
+@given(st.integers(2, 7), st.sampled_from([30, 70, 210]), SEEDS)
+def test_each_tile_is_the_test_of_one_fold_and_units_stay_whole(
+    folds: int, groups: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 4, 210)
+    units = np.arange(210) if groups == 210 else number(random.integers(0, groups, 210))
+    splits = [in_folds(units, labels, (0.6, 0.2, 0.2), folds, k, seed) for k in range(folds)]
+    tests = np.stack(splits) == 2
+    assert (tests.sum(axis=0) == 1).all()
+    for split in splits:
+        assert set(split) == {0, 1, 2}
+        assert all(len(set(split[units == unit])) == 1 for unit in np.unique(units))
+        counts = np.bincount(split, minlength=3)
+        assert 0.1 < counts[1] / (counts[0] + counts[1]) < 0.4  # a quarter is asked for
+    assert (splits[0] == in_folds(units, labels, (0.6, 0.2, 0.2), folds, 0, seed)).all()
+    assert (splits[0] != in_folds(units, labels, (0.6, 0.2, 0.2), folds, 0, seed + 1)).any()
+
+
+def test_folds_hold_a_fair_share_of_each_class() -> None:
+    random = np.random.default_rng(0)
+    unit = number(random.integers(0, 400, 20_000))
+    labels = (unit + random.integers(0, 2, len(unit))) % 6  # a unit holds two classes of six
+    single = np.arange(len(unit))
+    for units, off in ((unit, 0.03), (single, 1e-3)):
+        for fold in range(5):
+            split = in_folds(units, labels, (0.6, 0.2, 0.2), 5, fold, 1)
+            for label in range(6):
+                np.testing.assert_allclose(_shares(split[labels == label])[2], 0.2, atol=off)
 
 
 @given(st.integers(1, 200), st.integers(1, 5), st.integers(1, 30), SEEDS)

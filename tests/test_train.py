@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter
 
-from pipeline import bundle
+from pipeline import bundle, calibration, metrics
 from pipeline.errors import ConfigError
 from pipeline.schema import (
     AugmentSection,
@@ -54,7 +55,9 @@ def sections(**changes: dict[str, Any]) -> dict[str, Any]:
     augment = {"flips": True, "quarter_turns": True, "brightness": 0, "contrast": 0, "noise": 0.1}
     adam = {"name": "adam", "lr": 0.01, "betas": [0.9, 0.999], "weight_decay": 0}
     entropy = {"name": "cross_entropy", "label_smoothing": 0, "class_weights": "none"}
-    loss = {} if "name" in changes.get("loss", {}) else entropy  # another loss has other keys
+    # Others have other keys.
+    loss = {} if "name" in changes.get("loss", {}) else entropy
+    adam = {} if "name" in changes.get("optimizer", {}) else adam
     losses: TypeAdapter[Loss] = TypeAdapter(Loss)
     model = {"name": "little", "layers": options("layers", little.LAYERS)}
     return {
@@ -93,7 +96,7 @@ def test_training_writes_the_bundle_and_the_curves(
     assert [row["epoch"] for row in rows] == list(range(1, 9))
     assert set(rows[0]) == {
         "epoch", "train_loss", "validation_loss", "validation_accuracy",
-        "validation_balanced_accuracy", "learning_rate",
+        "validation_balanced_accuracy", "learning_rate", "dead_relus",
     }  # fmt: skip
     assert rows[-1]["train_loss"] < 0.5 * rows[0]["train_loss"]
     kept = bundle.load()
@@ -105,6 +108,20 @@ def test_training_writes_the_bundle_and_the_curves(
     assert printed.count("\nepoch ") == 8
     assert "Kept epoch" in printed
     assert not list((place / ".checkpoints").iterdir())
+
+
+def test_the_temperature_is_fitted_to_the_validation_tiles(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.run(**sections(train={"epochs": 8}))
+    kept, store = bundle.load(), Store.open(place / "data/tiles")
+    pixels, actual = store.pixels("validation"), store.labels("validation")
+    plain = replace(kept, temperature=1.0).probabilities(pixels, batch_size=12)
+    assert kept.temperature == pytest.approx(calibration.fit(plain, actual), rel=1e-3)
+    assert kept.temperature != 1.0
+    warm = kept.probabilities(pixels, batch_size=12)
+    assert metrics.nll(warm, actual) < metrics.nll(plain, actual)
+    assert f"Temperature {kept.temperature:g}" in capsys.readouterr().out
 
 
 def test_the_best_epoch_is_kept(place: Path) -> None:
@@ -197,7 +214,9 @@ def test_an_autoencoder_trains_with_labels_and_without(
     monkeypatch.chdir(tmp_path)
     train.run(**sections(train={"epochs": 5, "monitor": "loss", "average": 0.5}, **DRAW))
     rows = curves(tmp_path)
-    assert list(rows[0]) == ["epoch", "train_loss", "validation_loss", "learning_rate"]
+    assert list(rows[0]) == [
+        "epoch", "train_loss", "validation_loss", "learning_rate", "dead_relus",
+    ]  # fmt: skip
     assert rows[-1]["validation_loss"] < rows[0]["validation_loss"]
     kept = bundle.load()
     assert kept.reconstructs
@@ -281,10 +300,10 @@ if __name__""",
 )
 
 
-@pytest.mark.parametrize("average", [0.0, 0.9])
-def test_ranks_validate_with_the_same_batch_norms(place: Path, average: float) -> None:
+@pytest.mark.parametrize("average", [{}, {"average": 0.9}, {"swa": 0.6}])
+def test_ranks_validate_with_the_same_batch_norms(place: Path, average: dict[str, float]) -> None:
     done = run_script(
-        place, WATCHED, train={"batch_size": 8, "average": average},
+        place, WATCHED, train={"batch_size": 8, **average},
         layers={"relu1": {"_target_": "torch.nn.BatchNorm2d"}},
         trainer={"strategy": "ddp", "devices": 2},
     )  # fmt: skip

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import probes
+from pipeline import assessment, probes
 from pipeline.bundle import Bundle
 from pipeline.errors import BandError, ConfigError, NetworkError
+from pipeline.measuring import Measurement
 from pipeline.schema import EvaluateSection, PredictSection, VisualizeSection
 from pipeline.stages import evaluate, visualize
 from pipeline.store import Store
-from tests import little
+from pipeline.types import Classes
+from tests import little, measured
 
 SECTION = VisualizeSection(layer=None, filters=None, tiles=None, kernel_band=None, batch_size=8)
 
@@ -149,8 +152,15 @@ def test_page_stands_alone_and_is_whole(here: Path) -> None:
     page = _parsed(html)
     assert page.open == []
     assert page.out == []
-    assert page.images == 5  # two of filters, two of activations, one of kernels
-    for heading in ("What is taken for what", "Class by class", "Kernels made by hand"):
+    # Two of filters, two of activations, one of kernels; and figures but those told in tables.
+    told = {"confusion.png", "per_class.png"}
+    figures = {path.name for path in Path("reports/figures").iterdir()}
+    assert {"reliability.png", "roc.png", "coverage.png", "groups.png"} <= figures
+    assert page.images == 5 + len(figures - told)
+    for heading in (
+        "What is taken for what", "Class by class", "What the probabilities are worth",
+        "Scene by scene, place by place", "Kernels made by hand",
+    ):  # fmt: skip
         assert heading in html
     assert "Weakest class: " in html or "No class is mistaken" in html
     assert "light-dark(" in html
@@ -194,15 +204,22 @@ def test_network_table_and_maps_are_shown_where_they_exist(here: Path) -> None:
 
 
 def test_names_from_files_can_not_inject_markup(here: Path) -> None:
-    from pipeline.report import Inside, Subject, render
-    from pipeline.types import Classes
+    from pipeline.report import Inside, Scores, Subject, render
 
-    classes = Classes(("<script>alert(1)</script>", "b"))
+    some = measured.evidence(40, 8, classes=2)
+    classes = Classes(("<u>alert(1)</u>", "b"))
+    whole = Measurement.of(replace(some, classes=classes))
+    more = assessment.calibrated(some, 1.0) | {
+        "areas": assessment.of_areas(whole, {name: 1.0 for name in classes})
+    }
     html = render(
-        subject=Subject("<b>", "0" * 64, ("red",), classes, 4, 10),
-        inside=Inside(None), measures=None, matrix=None, network=None, maps=[],
+        subject=Subject("<u>", "0" * 64, ("red",), classes, 4, 10),
+        inside=Inside(None), measures=whole.summary() | more, matrix=None, baselines=[],
+        scores=Scores([], "Worst of 2: <u>.", None, "<u>"), ensemble=None, mistakes=[],
+        leakage=None, network=None, maps=[],
     )  # fmt: skip
-    assert "<b>" not in html.split("<style>")[0] + html.split("</style>")[1]
+    assert html.count("&lt;u&gt;alert") == 2  # in the tables of classes and of areas
+    assert "<u>" not in html.split("<style>")[0] + html.split("</style>")[1]
 
 
 def test_network_without_a_convolution_still_gets_a_page(
@@ -222,8 +239,6 @@ def test_network_without_a_convolution_still_gets_a_page(
 def test_the_page_of_an_autoencoder_shows_tiles_drawn_again_and_no_classes(
     names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.types import Classes
-
     store, bundle = little.drawing_project(tmp_path, Classes(names))
     monkeypatch.chdir(tmp_path)
     assert "Not measured yet" in _run()

@@ -29,8 +29,7 @@ def spread(looks: Mapping[str, Look], title: str, caption: str = "") -> Figure:
     grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for i, (axes, band) in enumerate(zip(grid, bands, strict=False)):
         for (name, look), colour in zip(looks.items(), COLOURS, strict=False):
-            low, high = look.edges[i].tolist()
-            edges = np.linspace(low, high, look.counts.shape[1] + 1)
+            edges = np.linspace(look.edges[i, 0], look.edges[i, 1], look.counts.shape[1] + 1)
             share = look.counts[i] / max(1, look.counts[i].sum()) / (edges[1] - edges[0])
             first = name == next(iter(looks))
             axes.stairs(share, edges, color=colour, fill=first, alpha=0.5 if first else 1.0,
@@ -39,8 +38,8 @@ def spread(looks: Mapping[str, Look], title: str, caption: str = "") -> Figure:
                 ends = look.quantiles[i, [LOW, HIGH]]
                 axes.plot(ends, [0, 0], "|", color=INK, ms=9, clip_on=False)
         axes.set_title(band, fontsize=9, color=INK)
-        low = min(look.quantiles[i, LOW].item() for look in looks.values())
-        high = max(look.quantiles[i, HIGH].item() for look in looks.values())
+        low = min(float(look.quantiles[i, LOW]) for look in looks.values())
+        high = max(float(look.quantiles[i, HIGH]) for look in looks.values())
         beyond = 0.06 * (high - low) + 1e-9
         axes.set(yticks=[], ylim=(0, None), xlim=(low - beyond, high + beyond))
         axes.tick_params(labelsize=7, color=FAINT, labelcolor=FAINT)

@@ -31,22 +31,16 @@ def run(
 ) -> None:
     """Build the network for the store's tiles and report every layer of it.
 
+    Of an ensemble that is the first member; of the others what they cost together.
+
     Raises:
         NetworkError: The network can't be built, or ``analyze.strict`` forbids what was found.
     """
     store = Store.open()
     mean, std = store.mean.tolist(), store.std.tolist()
-    network = build(
-        offline(model.layers),  # what a layer does does not hang on its weights
-        bands=store.bands,
-        classes=store.classes,
-        tile_size=store.tile_size,
-        mean=mean,
-        std=std,
-        init=init,
-        task=model.task,
-    )
-    freeze(network, train.freeze)
+    models = train.models(model)
+    networks = {id(one): built(one, init, train, store) for one in models}  # each kind once
+    model, network = models[0], networks[id(models[0])]
     layers = describe(network, resolution=store.resolution, composites=True)
     findings = inspect(network, mean=mean, std=std, strict=analyze.strict)
     shown = tables.table(layers)
@@ -60,9 +54,38 @@ def run(
         "layers": [asdict(layer) for layer in layers],
         "table": shown._asdict(),
     }
+    if len(models) > 1:
+        facts["ensemble"] = together([networks[id(one)] for one in models], models)
     write(network, facts, shown, findings)
     show(facts, shown, findings)
     refuse(findings)
+
+
+def built(model: ModelSection, init: InitSection, train: TrainSection, store: Store) -> Network:
+    """A network as it will be trained."""
+    network = build(
+        offline(model.layers),  # what a layer does does not hang on its weights
+        bands=store.bands,
+        classes=store.classes,
+        tile_size=store.tile_size,
+        mean=store.mean.tolist(),
+        std=store.std.tolist(),
+        init=init,
+        task=model.task,
+    )
+    freeze(network, train.freeze)
+    return network
+
+
+def together(networks: Sequence[Network], models: Sequence[ModelSection]) -> str:
+    """A sentence on what the members of an ensemble cost together."""
+    each = [totals(describe(network), 0, 1) for network in networks]
+    parameters, macs = (sum(one[key] for one in each) for key in ("parameters", "macs"))
+    return (
+        f"It is the first of {len(models)} members that vote: "
+        f"{', '.join(one.name for one in models)}. Together they have {parameters:,} parameters "
+        f"and take {macs / 1e6:,.1f} million multiply-accumulates a tile."
+    )
 
 
 def write(

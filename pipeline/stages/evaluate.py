@@ -2,77 +2,170 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline import console, leaks, metrics, mistakes, reconstruction
-from pipeline.metrics import Counts
-from pipeline.trained import Trained
-from pipeline.types import Classes
+from pipeline import (
+    assessment,
+    ballots,
+    beside,
+    breakdown,
+    calibration,
+    console,
+    evidence,
+    leaks,
+    mistakes,
+    reconstruction,
+    results,
+    telling,
+)
+from pipeline.beside import Baseline
+from pipeline.breakdown import Row
+from pipeline.evidence import Evidence
+from pipeline.matching import UNKNOWN
+from pipeline.measuring import Measurement
+from pipeline.places import Places
+from pipeline.trained import MODELS, TILES, Trained
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from pipeline.schema import EngineSection, EvaluateSection, TrackingSection
     from pipeline.store import Store
 
 REPORTS = Path("reports")
-METRICS = REPORTS / "metrics.json"
-CONFUSION = REPORTS / "confusion.csv"
-PREDICTIONS = REPORTS / "predictions.csv"
-FIGURES = REPORTS / "figures"
+BASELINE = REPORTS / "baseline.json"
+ELSEWHERE = Path("evaluations")  # of bundles and stores that are not the pipeline's own
 SHOWN = 8  # tiles of the figure of reconstructions
 
 
-def run(evaluate: EvaluateSection, engine: EngineSection, tracking: TrackingSection) -> None:
-    """Write the measures, and what was found of every tile."""
-    trained = Trained.open(engine)
-    shutil.rmtree(FIGURES, ignore_errors=True)  # of a network with another task
+def run(
+    evaluate: EvaluateSection,
+    engine: EngineSection,
+    tracking: TrackingSection,
+    bundle: str | None = None,
+    store: str | None = None,
+    out: str | None = None,
+) -> None:
+    """Write the measures, and what was found of every tile.
+
+    A bundle or a store of one's own is measured into a folder of its own, ``out`` or one that is
+    named after both, and is no part of the pipeline's run in MLflow.
+    """
+    own = bundle is None and store is None
+    if own:
+        trained = Trained.open(engine)
+    else:
+        trained = Trained.matched(engine, Path(store or TILES), Path(bundle or MODELS))
+    trained = trained.heard(evaluate)
+    reports = Path(out) if out else REPORTS if own else _elsewhere(trained)
+    shutil.rmtree(reports / results.FIGURES, ignore_errors=True)  # of a network of another task
     task = reconstruct if trained.bundle.reconstructs else classify
-    summary = task(trained, evaluate)
-    record(summary, evaluate.split, trained, tracking)
+    summary = task(trained, evaluate, reports)
+    if reports == REPORTS and own:
+        others = beside.rows(REPORTS)
+        beside.report(
+            trained.bundle.params.get("model", {}).get("name", "network"), summary, others
+        )
+        record(summary, evaluate.split, trained, tracking, others)
+    else:
+        console.say(f"Wrote {reports}/.")
 
 
-def classify(trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
-    """Measures, confusion matrix and every tile's prediction."""
-    store, classes = trained.store, trained.store.classes
-    actual = store.labels(evaluate.split)
-    probabilities = trained.probabilities(evaluate.split, evaluate.batch_size)
-    counts = metrics.confusion(actual, probabilities.argmax(axis=1), len(classes))
-    summary = measures(counts, probabilities, actual, classes)
-    write_metrics(summary)
-    write_confusion(counts, classes)
-    write_predictions(_ids(store, evaluate.split), actual, probabilities, classes)
-    draw(counts, classes, evaluate.split)
-    wrong = mistakes.Measured.of(
-        store, evaluate.split, _ids(store, evaluate.split), actual, probabilities
-    )
-    what = f"{len(actual):,} {evaluate.split} tiles"
-    mistakes.draw(wrong, store.bands, classes, what, FIGURES)
-    report(summary, counts, classes)
-    for sentence in leaks.again(store, evaluate.split):
+def _elsewhere(trained: Trained) -> Path:
+    return ELSEWHERE / f"{trained.bundle.digest[:8]}-on-{trained.store.digest[:8]}"
+
+
+def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict[str, Any]:
+    """Measures, confusion matrix, every tile's prediction, and accuracy by scene or place."""
+    split = evaluate.split
+    members = trained.opinions(split, evaluate.batch_size)
+    votes = ballots.votes(members, trained.bundle.members) if members else {}
+    probabilities: NDArray[Any]
+    if members:
+        probabilities = calibration.tempered(votes[evaluate.vote], trained.bundle.temperature)
+    else:
+        probabilities = trained.probabilities(split, evaluate.batch_size)
+    found = gather(trained, probabilities, split, evaluate.places)
+    measured = Measurement.of(found)
+    summary = assess(measured, trained, evaluate)
+    if members:
+        actual = trained.labels(split)
+        known = actual != UNKNOWN
+        heard = {name: shares[known] for name, shares in votes.items()}
+        opinions = [shares[known] for shares in members]
+        told = ballots.compare(trained.bundle.members, opinions, heard, actual[known])
+        summary["ensemble"] = {"vote": evaluate.vote, "tta": evaluate.tta, **told}
+    rows = _rows(measured, trained.store, split)
+    results.write(summary, found, rows, reports)
+    draw(measured, summary, rows, split, reports / results.FIGURES)
+    wrong = mistakes.Measured.of(trained.store, split, found.ids, found.actual, found.probabilities)
+    what = f"{len(found.actual):,} {split} tiles"
+    mistakes.draw(wrong, trained.store.bands, found.classes, what, reports / results.FIGURES)
+    telling.classified(summary, measured.counts, found.classes, rows)
+    if members:
+        telling.voted(summary["ensemble"])
+    for sentence in leaks.again(trained.store, split):
         console.warn(sentence)
     return summary
 
 
-def reconstruct(trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
-    """Measures and every tile's error; of the confusion matrix there is the header alone."""
+def gather(trained: Trained, probabilities: NDArray[Any], split: str, places: str) -> Evidence:
+    """What the network says of a split's tiles, in its order; those of unknown classes left out."""
+    store, actual = trained.store, trained.labels(split)
+    every = Evidence(
+        tuple(_ids(store, split)),
+        actual,
+        probabilities.astype(np.float32, copy=False),
+        Places.of(store.index, store.split_range(split), places),
+        trained.bundle.classes,
+    )
+    return every if (known := actual != UNKNOWN).all() else every.part(known)
+
+
+def assess(measured: Measurement, trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
+    """Everything that ``metrics.json`` holds, in its order: classes come last."""
+    summary = measured.summary()
+    per_class = summary.pop("per_class")
+    summary |= assessment.calibrated(measured.evidence, trained.bundle.temperature)
+    if evaluate.wanted_accuracy is not None:
+        shares = trained.probabilities("validation", evaluate.batch_size)
+        validation = gather(trained, shares, "validation", evaluate.places)
+        wanted, here = evaluate.wanted_accuracy, measured.evidence
+        summary["reject"] = assessment.rejecting(wanted, evaluate.split, here, validation)
+    if evaluate.areas is not None:
+        summary["areas"] = assessment.of_areas(measured, evaluate.areas)
+    counts = trained.store.counts[evaluate.split]
+    if left_out := trained.match.left_out(counts) if trained.match else {}:
+        summary["left_out"] = left_out
+    return summary | {"per_class": per_class}
+
+
+def _rows(measured: Measurement, store: Store, split: str) -> list[Row]:
+    here = store.split_range(split)
+    index = store.index.iloc[here.start : here.stop]
+    known = index[index["id"].isin(measured.evidence.ids)]
+    return breakdown.rows(measured, breakdown.level(known, measured))
+
+
+def reconstruct(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict[str, Any]:
+    """Measures and every tile's error; of what only a classifier has there are the headers."""
     store, split = trained.store, evaluate.split
     errors = trained.errors(split, evaluate.batch_size)
     summary = reconstruction.summarize(errors, trained.deviation, store.bands)
     of_tiles = errors.of_tiles(trained.deviation)
-    write_metrics(summary)
-    write_confusion(np.zeros((0, 0), np.int64), store.classes)
-    write_errors(_ids(store, split), store.names(split), of_tiles)
-    draw_reconstructions(trained, split, of_tiles)
-    report_reconstruction(summary)
+    results.write_metrics(summary, reports / results.METRICS)
+    none = np.zeros((0, 0), np.int64)
+    results.write_confusion(none, store.classes, reports / results.CONFUSION)
+    ids, names = _ids(store, split), store.names(split)
+    results.write_errors(ids, names, of_tiles, reports / results.PREDICTIONS)
+    results.write_groups([], reports / results.GROUPS)
+    evidence.write(Evidence.none(), reports / results.PROBABILITIES)
+    draw_reconstructions(trained, split, of_tiles, reports / results.FIGURES)
+    telling.reconstructed(summary)
     return summary
 
 
@@ -82,78 +175,19 @@ def _ids(store: Store, split: str) -> list[str]:
     return ids
 
 
-def measures(
-    counts: Counts, probabilities: NDArray[np.float32], actual: NDArray[np.int64], classes: Classes
-) -> dict[str, Any]:
-    """Everything that ``metrics.json`` holds, in its order."""
-    summary = metrics.summarize(counts, classes)
-    per_class = summary.pop("per_class")
-    return summary | {
-        "nll": metrics.rounded(metrics.nll(probabilities, actual)),
-        "ece": metrics.rounded(metrics.ece(probabilities, actual)),
-        "per_class": per_class,
-    }
-
-
-def write_metrics(summary: dict[str, Any], path: Path = METRICS) -> None:
-    """Write the measures as JSON, null for what is undefined."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def write_confusion(counts: Counts, classes: Classes, path: Path = CONFUSION) -> None:
-    """Rows true, columns predicted, under a header of class names."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(classes)
-        writer.writerows(counts.tolist())
-
-
-def write_predictions(
-    ids: list[str],
-    actual: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
-    classes: Classes,
-    path: Path = PREDICTIONS,
+def draw(
+    measured: Measurement, summary: dict[str, Any], rows: list[Row], split: str, folder: Path
 ) -> None:
-    """A row a tile; ``dvc plots`` draws its confusion template from it."""
-    names = np.array(classes.names)
-    confidence = probabilities.max(axis=1)
-    rows = zip(
-        ids, names[actual], names[probabilities.argmax(axis=1)], confidence.tolist(), strict=True
-    )
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("tile_id", "actual", "predicted", "confidence"))
-        writer.writerows((tile, true, found, f"{share:.6f}") for tile, true, found, share in rows)
+    """Write all figures."""
+    from pipeline.figures import canvas
+    from pipeline.figures.evaluation import figures_of
 
-
-def write_errors(
-    ids: list[str], names: list[str], errors: NDArray[np.float64], path: Path = PREDICTIONS
-) -> None:
-    """A row a tile: its class, if it has one, and the error of its normalized pixels."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("tile_id", "actual", "mse"))
-        rows = zip(ids, names, errors.tolist(), strict=True)
-        writer.writerows((tile, name, f"{error:.6f}") for tile, name, error in rows)
-
-
-def draw(counts: Counts, classes: Classes, split: str, folder: Path = FIGURES) -> None:
-    """Write the confusion matrix and the bars of each class."""
-    from pipeline.figures import canvas, measures
-
-    tiles = f"{int(counts.sum()):,} {split} tiles"
-    canvas.save(
-        measures.confusion(counts, classes, f"Confusion, {tiles}"), folder / "confusion.png"
-    )
-    canvas.save(
-        measures.per_class(counts, classes, f"Each class, {tiles}"), folder / "per_class.png"
-    )
+    for name, figure in figures_of(measured, summary, rows, split):
+        canvas.save(figure, folder / f"{name}.png")
 
 
 def draw_reconstructions(
-    trained: Trained, split: str, errors: NDArray[np.float64], folder: Path = FIGURES
+    trained: Trained, split: str, errors: NDArray[np.float64], folder: Path
 ) -> None:
     """Write tiles from the best drawn to the worst, and the errors of all."""
     from pipeline.figures import canvas, reconstructions
@@ -173,84 +207,21 @@ def draw_reconstructions(
     canvas.save(reconstructions.histogram(errors, title), folder / "errors.png")
 
 
-def report_reconstruction(summary: dict[str, Any]) -> None:
-    """Print the measures, band by band."""
-    from rich.table import Table
-
-    out = Table("band")
-    keys = ("mse", "rmse", "r2", "psnr")
-    for key in keys:
-        out.add_column(key, justify="right")
-    for name, values in summary["per_band"].items():
-        out.add_row(name, *(_shown(values[key]) for key in keys))
-    console.table(out)
-    console.say(
-        f"Mean squared error {_shown(summary['mse'])} of normalized pixels on {summary['n']:,} "
-        f"tiles, share of variance drawn again {_shown(summary['r2'])}, peak signal-to-noise ratio "
-        f"{_shown(summary['psnr'])} dB."
-    )
-
-
-def report(summary: dict[str, Any], counts: Counts, classes: Classes) -> None:
-    """Print the measures, the classes and the weakest of them."""
-    console.table(table(summary))
-    low, high = summary["accuracy_ci95"]
-    console.say(
-        f"Accuracy {summary['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}) on "
-        f"{summary['n']:,} tiles, balanced {summary['balanced_accuracy']:.4f}, "
-        f"macro F1 {summary['macro_f1']:.4f}, kappa {_shown(summary['kappa'])}."
-    )
-    if empty := [
-        name for name, tiles in zip(classes, counts.sum(axis=1), strict=True) if not tiles
-    ]:
-        console.say(f"No tiles of {', '.join(empty)}: left out of the means.")
-    console.say(metrics.weakest(counts, classes).sentence())
-
-
-def _shown(value: float | None) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.4f}"
-
-
-def table(summary: dict[str, Any]) -> Table:
-    """The classes as a table for the terminal."""
-    from rich.table import Table
-
-    out = Table("class")
-    for heading in ("recall", "precision", "F1", "tiles"):
-        out.add_column(heading, justify="right")
-    for name, values in summary["per_class"].items():
-        shares = (_shown(values[key]) for key in ("recall", "precision", "f1"))
-        out.add_row(name, *shares, f"{values['support']:,}")
-    return out
-
-
 def record(
-    summary: dict[str, Any], split: str, trained: Trained, tracking: TrackingSection
+    summary: dict[str, Any],
+    split: str,
+    trained: Trained,
+    tracking: TrackingSection,
+    others: Sequence[Baseline],
 ) -> None:
     """Add numbers, files and figures to the MLflow run of these weights."""
     from pipeline.tracking import find
 
     with find(tracking, trained.bundle.digest, params=trained.bundle.params) as run:
-        run.metrics(flat(summary, split))
-        for path in (METRICS, CONFUSION, PREDICTIONS):
-            run.artifact(path, "evaluate")
-        for path in sorted(FIGURES.glob("*.png")):
+        run.metrics(results.flat(summary, split) | beside.flat(others))
+        for name in results.FILES:
+            run.artifact(REPORTS / name, "evaluate")
+        if others:
+            run.artifact(BASELINE, "evaluate")
+        for path in sorted((REPORTS / results.FIGURES).glob("*.png")):
             run.figure(path)
-
-
-def flat(summary: dict[str, Any], split: str) -> dict[str, float]:
-    """Numbers by names such as ``test_accuracy``, ``test_recall/water``, ``test_rmse/nir``.
-
-    What is undefined is left out.
-    """
-    values: dict[str, float | None] = {}
-    for key, value in summary.items():
-        if isinstance(value, dict):  # per_class, per_band
-            for name, row in value.items():
-                safe = re.sub(r"[^\w./ -]", "_", name)  # what MLflow takes in a name
-                values |= {f"{split}_{measure}/{safe}": v for measure, v in row.items()}
-        elif isinstance(value, list):
-            values |= {f"{split}_{key}_low": value[0], f"{split}_{key}_high": value[1]}
-        else:
-            values[f"{split}_{key}"] = value
-    return {key: value for key, value in values.items() if value is not None}

@@ -6,18 +6,22 @@ import json
 import logging
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from pipeline import beside
 from pipeline import bundle as bundles
+from pipeline.beside import Baseline
 from pipeline.bundle import Bundle
 from pipeline.console import say
 from pipeline.network import Network
+from pipeline.voting import view_count
 
 if TYPE_CHECKING:
-    from pipeline.schema import ExportSection
+    from pipeline.schema import EvaluateSection, ExportSection
 
 MODELS = Path("models")
 EXPORT = MODELS / "export"
@@ -27,24 +31,43 @@ CARD = "model.md"
 OPSET = 18  # what torch's exporter writes natively
 
 
-def run(export: ExportSection) -> None:
-    """Write the bundle again, as ONNX, and with a card that says what it is."""
-    bundle = bundles.load(MODELS)
+def run(export: ExportSection, evaluate: EvaluateSection) -> None:
+    """Write the bundle again, as ONNX, and with a card that says what it is.
+
+    What is exported is what is measured: ``evaluate`` says how the network is heard.
+    """
+    bundle = bundles.load(MODELS).heard(evaluate.vote, evaluate.tta)
     shutil.rmtree(EXPORT, ignore_errors=True)  # a file of an earlier export may be off now
     EXPORT.mkdir(parents=True)
     for name in (bundles.WEIGHTS, bundles.FACTS):
         shutil.copyfile(MODELS / name, EXPORT / name)
     if export.onnx:
-        to_onnx(bundle.network, EXPORT / ONNX)
+        to_onnx(bundle.network, EXPORT / ONNX, bundle.temperature)
     measures = json.loads(METRICS.read_text(encoding="utf-8")) if METRICS.is_file() else None
-    (EXPORT / CARD).write_text(card(bundle, measures, onnx=export.onnx), encoding="utf-8")
+    others = beside.rows(METRICS.parent) if measures else []
+    text = card(bundle, measures, evaluate, others, onnx=export.onnx)
+    (EXPORT / CARD).write_text(text, encoding="utf-8")
     written = ", ".join(sorted(path.name for path in EXPORT.iterdir()))
     say(f"Wrote {EXPORT}: {written}.")
 
 
-def to_onnx(network: Network, path: Path) -> None:
+class Tempered(torch.nn.Module):
+    """A network whose logits are divided by its temperature already."""
+
+    def __init__(self, network: Network, temperature: float) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits (N, K) whose softmax are the probabilities that ``predict`` works with."""
+        logits: torch.Tensor = self.network(pixels) / self.temperature
+        return logits
+
+
+def to_onnx(network: Network, path: Path, temperature: float = 1.0) -> None:
     """Write an ONNX file: ``pixels`` (N, C, H, W) float32 raw values -> ``logits`` (N, K).
 
+    The logits are divided by the temperature, so that their softmax can be believed.
     Of a network that reconstructs the output is ``reconstruction`` (N, C, H, W), normalized.
     """
     size = network.tile_size
@@ -55,7 +78,7 @@ def to_onnx(network: Network, path: Path) -> None:
         # The exporter warns of its own internals, not of anything in the network.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            network.eval(),
+            network.eval() if temperature == 1 else Tempered(network, temperature).eval(),
             (sample,),
             input_names=["pixels"],
             output_names=[output_of(network)],
@@ -89,14 +112,20 @@ def _forget_where(path: Path) -> None:
     onnx.save(model, path)
 
 
-def card(bundle: Bundle, measures: dict[str, Any] | None, *, onnx: bool) -> str:
+def card(
+    bundle: Bundle,
+    measures: dict[str, Any] | None,
+    evaluate: EvaluateSection,
+    others: Sequence[Baseline] = (),
+    *,
+    onnx: bool,
+) -> str:
     """The model card, in Markdown."""
     size = bundle.tile_size
     shape = f"({len(bundle.bands)}, {size}, {size})"
     parameters = sum(parameter.numel() for parameter in bundle.network.parameters())
-    model = bundle.params.get("model", {})
     lines = [
-        f"# {model.get('name', 'network')}",
+        f"# {bundle.name}",
         "",
         f"{_purpose(bundle)} {parameters:,} parameters, weights `{bundle.digest[:12]}`.",
         "",
@@ -104,10 +133,13 @@ def card(bundle: Bundle, measures: dict[str, Any] | None, *, onnx: bool) -> str:
         f"- Input: raw pixel values as float32, (N, C, H, W) = N x {shape}; the first layer "
         "normalizes them",
         *_outputs(bundle),
+        *_heard(bundle, evaluate),
         f"- Trained on the tiles with the digest `{bundle.data_digest[:12]}`",
         f"- Written with {', '.join(f'{k} {v}' for k, v in bundle.versions.items())}",
         "",
+        *_members(bundle),
         *_measured(measures),
+        *_beside(others),
         "## Files",
         "",
         f"- `{bundles.WEIGHTS}`, `{bundles.FACTS}`: the bundle, for `pipeline.bundle.load`",
@@ -129,7 +161,9 @@ def _outputs(bundle: Bundle) -> list[str]:
     if not bundle.reconstructs:
         return [
             f"- Classes, in the order of the outputs: {', '.join(bundle.classes)}",
-            "- Output: logits (N, classes); their softmax gives probabilities",
+            "- Output: logits (N, classes); their softmax gives probabilities. They are divided by "
+            f"the temperature {bundle.temperature:g}, fitted to the validation tiles, already, "
+            "as those that `predict` works with",
         ]
     mean, deviation = (part.flatten().tolist() for part in bundle.network.band_statistics)
     scales = ", ".join(
@@ -140,6 +174,33 @@ def _outputs(bundle: Bundle) -> list[str]:
         "- Output: normalized pixels, of the shape of the input; times the band's deviation, plus "
         f"its mean, they are raw values: {scales}"
     ]
+
+
+def _heard(bundle: Bundle, evaluate: EvaluateSection) -> list[str]:
+    """How answers come about, where that is more than one look of one network."""
+    views = view_count(evaluate.tta)
+    lines = []
+    if views > 1:
+        lines.append(
+            f"- Each tile is looked at in {views} ways (`evaluate.tta={evaluate.tta}`), and their "
+            f"mean probability counts; the ONNX file does so by itself"
+        )
+    if bundle.members:
+        lines.append(
+            f"- {len(bundle.members)} members answer by a {evaluate.vote} vote "
+            f"(`evaluate.vote={evaluate.vote}`); the ONNX file holds them all, and the vote"
+        )
+    return lines
+
+
+def _members(bundle: Bundle) -> list[str]:
+    if not bundle.members:
+        return []
+    lines = ["## Members", "", "| member | model | seed | validation accuracy |"]
+    lines.append("| ---: | --- | ---: | ---: |")
+    for i, one in enumerate(bundle.members):
+        lines.append(f"| {i} | {one.model} | {one.seed} | {one.accuracy:.4f} |")
+    return [*lines, ""]
 
 
 def _measured(measures: dict[str, Any] | None) -> list[str]:
@@ -161,6 +222,22 @@ def _measured(measures: dict[str, Any] | None) -> list[str]:
     for name, row in measures["per_class"].items():
         cells = [_number(row[key]) for key in ("recall", "precision", "f1")]
         lines.append(f"| {name} | {' | '.join(cells)} | {row['support']:,} |")
+    return [*lines, ""]
+
+
+def _beside(others: Sequence[Baseline]) -> list[str]:
+    """What methods without a network reach on the same tiles."""
+    if not others:
+        return []
+    lines = [
+        f"Beside methods without a network, on the same tiles: {beside.best(others).verdict}",
+        "",
+        "| method | accuracy | macro F1 | the network's lead, points |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    lines += [
+        f"| {row.name} | {row.accuracy:.4f} | {row.macro_f1:.4f} | {row.lead} |" for row in others
+    ]
     return [*lines, ""]
 
 

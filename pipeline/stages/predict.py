@@ -23,7 +23,13 @@ from pipeline.trained import limit_threads
 from pipeline.types import Bands, Classes
 
 if TYPE_CHECKING:
-    from pipeline.schema import EngineSection, PredictSection, Source, TrackingSection
+    from pipeline.schema import (
+        EngineSection,
+        EvaluateSection,
+        PredictSection,
+        Source,
+        TrackingSection,
+    )
 
 OUT = Path("predictions")
 PICTURES = Path("reports/maps")  # what the page shows; a map itself may be gigabytes
@@ -32,17 +38,21 @@ PICTURE = 900  # longer side of a scene in its picture, in pixels
 
 def run(
     predict: PredictSection,
+    evaluate: EvaluateSection,
     source: Source,
     engine: EngineSection,
     tracking: TrackingSection,
     scene: str | None = None,
 ) -> None:
-    """Map one scene of ``predict.scenes``, or all; bands are found as in the source."""
+    """Map one scene of ``predict.scenes``, or all; bands are found as in the source.
+
+    What is mapped is what is measured: ``evaluate`` says how the network is heard.
+    """
     if scene is not None and scene not in predict.scenes:
         known = ", ".join(predict.scenes) or "none"
         raise ConfigError(f"Expected a name in predict.scenes ({known}), got {scene!r}.")
     limit_threads(engine)
-    bundle = bundles.load()
+    bundle = bundles.load().heard(evaluate.vote, evaluate.tta)
     if bundle.reconstructs:
         _explain(predict.scenes)
         return
@@ -82,7 +92,8 @@ def map_scene(
         beside = glance(dataset, indexes, bundle, reading)
         for sentence in beside.unlike if beside else ():
             console.warn(f"{name}: {sentence}")
-        strips = classify(dataset, indexes, bundle, cells, reading, predict.batch_size)
+        least = predict.min_confidence or 0.0
+        strips = classify(dataset, indexes, bundle, cells, reading, predict.batch_size, least)
         _write(parts, dataset, cells, bundle.classes, strips, name)
         natural = [indexes[i] for i in bundle.bands.natural]
         picture, valid = _picture(dataset, natural, reading)

@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from pipeline import bundle, donor
-from pipeline.bundle import Bundle
+from pipeline import bundle, calibration, donor, members
 from pipeline.console import say
-from pipeline.data import TileData
-from pipeline.network import Network, build
-from pipeline.optimization import class_weights
-from pipeline.order import steps
-from pipeline.selection import factors, freeze
+from pipeline.ensemble import Ensemble, member_of
+from pipeline.network import Network
+from pipeline.side_by_side import Crew, at_once
+from pipeline.stopping import Stopper
 from pipeline.store import Store
-from pipeline.tasks import trainer as trainers
-from pipeline.tasks.classifier import Classifier
-from pipeline.tasks.curves import Curves
-from pipeline.tasks.learner import Learner
-from pipeline.tasks.reconstructor import Reconstructor
-from pipeline.tasks.resuming import Resumable, forget_oldest, last_whole
-from pipeline.tracking import Dataset, start
+from pipeline.tasks import curves
+from pipeline.tasks.fitting import Fitting, Learning, Plan
+from pipeline.tasks.ranks import together
+from pipeline.tasks.resuming import forget_oldest, member_folder
+from pipeline.tracking import Dataset, LaterRun, Run, start
+from pipeline.tracking.lightning import RunCheck
 from pipeline.tracking.place import rank_zero
-from pipeline.transfer import transfer
+from pipeline.trained import Trained
 
 if TYPE_CHECKING:
     from pipeline.schema import (
@@ -68,89 +62,51 @@ def run(
     overrides: Sequence[str] = (),
     composed: Mapping[str, Any] | None = None,
 ) -> None:
-    """Train on the store's tiles and keep the weights of the best epoch.
+    """Train on the store's tiles and keep the weights of the best epoch, of each member.
 
     ``overrides`` and ``composed``, all of params.yaml, are for the record of the run alone.
     """
     store = Store.open()
-    sections = {
-        "model": model,
-        "init": init,
-        "augment": augment,
-        "optimizer": optimizer,
-        "schedule": schedule,
-        "loss": loss,
-        "train": train,
-    }
-    params = {name: section.model_dump(mode="json") for name, section in sections.items()}
-    weights = class_weights(loss, store.classes, store.counts["train"])
-    network = build(
-        model.layers,
-        bands=store.bands,
-        classes=store.classes,
-        tile_size=store.tile_size,
-        mean=store.mean.tolist(),
-        std=store.std.tolist(),
-        init=init,
-        task=model.task,
-        seed=train.seed,
+    plan = Plan(
+        model, init, augment, optimizer, schedule, loss, train, trainer, engine, data, tracking
     )
-    if train.init_from is not None:
-        params["donor"] = _start_from(train.init_from, network, train, tracking)
-    if frozen := freeze(network, train.freeze):
-        _tell([f"Frozen: {', '.join(frozen)}."])
-        if train.init_from is None:
-            _tell(["They stay as they were drawn: train.init_from names no donor."])
-    dict(factors(network, optimizer.factors or {}))  # a misspelt layer is told before a run opens
+    each = members.plans(plan)
+    params = plan.params()
+    donors, digest = donors_of(plan, len(each))
+    ready = members.prepare_all(each, store, donors)
+    _tell(each, ready)
+    if digest:
+        taken = [learning.taken or {} for learning in ready]
+        params["donor"] = {"digest": digest, **(taken[0] if len(each) == 1 else {"members": taken})}
     folder = CHECKPOINTS / _key(params, store.digest)
-    keeper = trainers.BestCheckpoint(folder, f"validation_{train.monitor}")
-    with start(
+    opening = partial(
+        start,
         tracking,
         params=composed or params,
         overrides=overrides,
         data=_facts(store),
         training=folder.name,
         again=folder.is_dir(),
-    ) as record:
-        folder.mkdir(parents=True, exist_ok=True)
-        if "donor" in params:
-            record.tag("donor", params["donor"]["digest"])
-        lightning = trainers.make(
-            trainer,
-            engine,
-            logger=record.lightning_logger(),
-            callbacks=[
-                Curves(CURVES),
-                keeper,
-                Resumable(folder),
-                *trainers.early_stopping(f"validation_{train.monitor}", train.patience),
-            ],
-        )
-        epoch_steps = steps(store.count("train"), train.batch_size, lightning.world_size)
-        epochs = max(train.epochs, math.ceil(train.min_steps / epoch_steps))
-        lightning.fit_loop.max_epochs = epochs
-        task = _task(
-            network,
-            loss,
-            weights,
-            optimizer=optimizer,
-            schedule=schedule,
-            epochs=epochs,
-            epoch_steps=epoch_steps,
-            seed=train.seed,
-            average=train.average,
-            clip=train.clip,
-        )
-        tiles = TileData(store, train=train, augment=augment, weights=weights, feed=data)
-        try:
-            # Our own file, of a process of ours, and whole: what it unpickles is what we wrote.
-            begun = last_whole(folder, lightning)
-            lightning.fit(task, datamodule=tiles, ckpt_path=begun, weights_only=False)
-        except SystemExit as stop:  # what Lightning makes of Ctrl-C
-            raise KeyboardInterrupt from stop
-        if not lightning.is_global_zero:
+        donor=digest,
+    )
+    with LaterRun(opening) as record, Stopper(record.end) as stopper:
+        if rank_zero():
+            folder.mkdir(parents=True, exist_ok=True)
+        training = Training(each, ready, donors, store, folder, record, stopper)
+        trained = training.single() if len(each) == 1 else training.ensemble()
+        if trained is None:
             return
-        kept = _keep(task, keeper, params, store)
+        network, told = trained
+        kept = bundle.save(
+            network,
+            data_digest=store.digest,
+            params=params,
+            look=store.looks.get("train"),
+            root=MODELS,
+        )
+        say(f"{told}, in {MODELS}/ ({kept.digest[:12]}).")
+        if not kept.reconstructs:
+            _calibrate(Trained(store, kept), train.batch_size)
         record.tag("model_digest", kept.digest)
         record.artifact(MODELS, "model")
         record.artifact(CURVES, "train")
@@ -158,48 +114,98 @@ def run(
     forget_oldest(CHECKPOINTS)
 
 
-def _task(network: Network, loss: Loss, weights: NDArray[np.float64], **options: Any) -> Learner:
-    """What the network is to learn."""
-    if loss.name == "squared_error":
-        return Reconstructor(network, **options)
-    return Classifier(network, weights=weights, loss=loss, **options)
+@dataclass(frozen=True)
+class Training:
+    """A training that is about to begin: of one network, or of several that vote."""
+
+    each: Sequence[Plan]
+    ready: Sequence[Learning]
+    donors: Sequence[Network | None]
+    store: Store
+    folder: Path
+    record: Run
+    stopper: Stopper
+
+    def single(self) -> tuple[Network, str] | None:
+        """Train the network; None but on rank zero."""
+        fitting = self._fitting(0, self.folder, CURVES)
+        same = {
+            "parameters and tiles": self.folder.name,
+            "precision": str(fitting.trainer.precision),
+        }
+        with together(fitting.trainer, self.stopper, same):
+            kept = fitting.run()
+        return None if kept is None else (kept.network, kept.sentence())
+
+    def ensemble(self) -> tuple[Network, str] | None:
+        """Train the members that are not trained yet; None but on rank zero."""
+        count = len(self.each)
+        waiting = [i for i in range(count) if members.done(self.folder, i) is None]
+        if rank_zero() and len(waiting) < count:
+            say(f"{count - len(waiting)} of {count} members are trained already.")
+        if waiting and (at_a_time := at_once(self.each[0], len(waiting))) > 1:
+            crew = Crew(self.each, self.donors, self.folder, self.record.metrics)
+            crew.train(waiting, at_a_time)
+        elif waiting:
+            digest = self.store.digest
+            members.one_by_one(self.each, waiting, self.folder, digest, self._member, self.stopper)
+        if not rank_zero():
+            return None
+        paths = {i: member_folder(self.folder, i) / CURVES.name for i in range(count)}
+        curves.gather(paths, CURVES)
+        return members.assembled(self.folder, self.each), f"Kept {count} members"
+
+    def _member(self, member: int) -> Fitting:
+        folder = member_folder(self.folder, member)
+        return self._fitting(member, folder, folder / CURVES.name, folder.name)
+
+    def _fitting(self, member: int, folder: Path, table: Path, name: str = "") -> Fitting:
+        if rank_zero():
+            folder.mkdir(parents=True, exist_ok=True)
+        return Fitting(
+            self.each[member],
+            self.ready[member],
+            self.store,
+            folder,
+            stopper=self.stopper,
+            curves=table,
+            logger=self.record.lightning_logger(name),
+            callbacks=[RunCheck(self.record)],
+        )
 
 
-def _start_from(
-    address: str, network: Network, train: TrainSection, tracking: TrackingSection
-) -> dict[str, Any]:
-    """Take over what a donor has; what came of it, for the record."""
-    giver = donor.load(address, tracking)
-    moved = transfer(network, giver.network, train.init_bands)
-    _tell([f"Donor {address} ({giver.digest[:12]}):", *moved.lines()])
-    return {"digest": giver.digest, **moved.facts()}
+def _calibrate(trained: Trained, batch_size: int) -> None:
+    """Fit the temperature to the validation tiles, and write it into the bundle."""
+    if not trained.store.count("validation"):
+        return
+    shares = trained.probabilities("validation", batch_size)
+    temperature = calibration.fit(shares, trained.labels("validation"))
+    bundle.tempered(MODELS, temperature)
+    say(f"Temperature {temperature:g}, fitted to the validation tiles.")
 
 
-def _tell(lines: Sequence[str]) -> None:
-    """Print lines, once however many processes train."""
-    for line in lines if rank_zero() else ():
-        say(line)
+def donors_of(plan: Plan, count: int) -> tuple[list[Network | None], str]:
+    """Whose weights each network starts from, and the digest of the donor.
+
+    A single network starts from the best member of an ensemble, members from its members in turn.
+    """
+    address = plan.train.init_from
+    if address is None:
+        return [None] * count, ""
+    giver = donor.load(address, plan.tracking)
+    if rank_zero():
+        say(f"Donor {address} ({giver.digest[:12]}):")
+    best = giver.network.best if isinstance(giver.network, Ensemble) else 0
+    givers = [best] if count == 1 else range(count)
+    return [member_of(giver.network, i) for i in givers], giver.digest
 
 
-def _keep(
-    task: Learner, keeper: trainers.BestCheckpoint, params: dict[str, Any], store: Store
-) -> Bundle:
-    """Write the bundle with the weights of the best epoch."""
-    assert keeper.best_model_score is not None, "an epoch or more was trained and measured"
-    best = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
-    task.load_state_dict(best["state_dict"])
-    kept = bundle.save(
-        task.final,
-        data_digest=store.digest,
-        params=params,
-        look=store.looks.get("train"),
-        root=MODELS,
-    )
-    say(
-        f"Kept epoch {best['epoch'] + 1}, {keeper.monitor} {float(keeper.best_model_score):.4f}, "
-        f"in {MODELS}/ ({kept.digest[:12]})."
-    )
-    return kept
+def _tell(each: Sequence[Plan], ready: Sequence[Learning]) -> None:
+    """What came of donors and of freezing, once however many processes train."""
+    for member, (plan, learning) in enumerate(zip(each, ready, strict=True)):
+        name = f"{members.name_of(member, plan)}: " if len(each) > 1 else ""
+        for line in learning.lines if rank_zero() else ():
+            say(f"{name}{line}")
 
 
 def _key(params: dict[str, Any], data_digest: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import console, looking, probes, reconstruction, report
+from pipeline.ensemble import Ensemble
 from pipeline.errors import ConfigError
 from pipeline.figures import canvas, inside, reconstructions
 from pipeline.figures.canvas import FAINT
@@ -49,7 +50,9 @@ def run(
     tracking: TrackingSection,
 ) -> None:
     """Write pictures and arrays to ``reports/visualize/`` and the page ``reports/index.html``."""
-    trained = Trained.open(engine)
+    whole = Trained.open(engine)
+    member = choose_member(whole, visualize.member)
+    trained = whole if member is None else whole.member(member)
     network = trained.bundle.network
     layer = visualize.layer or probes.first_convolution(network)
     if layer is not None:
@@ -76,9 +79,26 @@ def run(
             **others,
         )
     forget_maps(predict.scenes)
-    page = report.write(subject(trained), content, REPORTS, predict.scenes)
+    page = report.write(subject(whole, member), content, REPORTS, predict.scenes)
     console.say(f"Wrote {page} and {len(list(OUT.iterdir()))} files in {OUT}.")
     record(trained, page, tracking)
+
+
+def choose_member(trained: Trained, wanted: int | None) -> int | None:
+    """The member of an ensemble to look into; None for a single network."""
+    network = trained.bundle.network
+    count = len(trained.bundle.members)
+    if wanted is not None and wanted >= max(1, count):
+        known = f"a number from 0 to {count - 1}" if count else "0 or null, for a single network,"
+        raise ConfigError(f"Expected {known} in visualize.member, got {wanted}.")
+    if not isinstance(network, Ensemble):
+        return None
+    member = network.best if wanted is None else wanted
+    console.say(
+        f"Looks inside member {member} of {count}, {network.facts[member].model}, validation "
+        f"accuracy {network.facts[member].accuracy:.4f}."
+    )
+    return member
 
 
 def forget_maps(scenes: Collection[str]) -> None:
@@ -91,17 +111,19 @@ def forget_maps(scenes: Collection[str]) -> None:
             path.unlink()
 
 
-def subject(trained: Trained) -> Subject:
+def subject(trained: Trained, member: int | None) -> Subject:
     """What the page says of the network at its top."""
     bundle = trained.bundle
     return Subject(
-        name=str(bundle.params.get("model", {}).get("name", "network")),
+        name=bundle.name,
         digest=bundle.digest,
         bands=bundle.bands.names,
         classes=bundle.classes,
         tile_size=bundle.tile_size,
         parameters=sum(p.numel() for p in bundle.network.parameters()),
         reconstructs=bundle.reconstructs,
+        members=bundle.members,
+        inside=member,
     )
 
 

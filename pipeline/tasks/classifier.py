@@ -9,16 +9,18 @@ import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, log_softmax
 
 from pipeline import metrics
 from pipeline.data import Batch
 from pipeline.network import Network
-from pipeline.tasks.learner import Learner, Sums, total_of
+from pipeline.tasks.learner import Learner
+from pipeline.tasks.sums import Sums, total_of
 
 if TYPE_CHECKING:
-    from pipeline.schema import LossSection
+    from pipeline.schema import FocalSection, LossSection
 
+TINY = torch.finfo(torch.float32).tiny  # in place of 0, by which nothing can be divided
 MEASURES = {
     "accuracy": metrics.accuracy,
     "balanced_accuracy": metrics.balanced_accuracy,
@@ -61,16 +63,16 @@ class Counts(Sums):
     def measures(self, trainer: pl.Trainer) -> dict[str, float]:
         """Those of ``MEASURES``."""
         counts = self.confusion(trainer)
-        return {name: measure(counts) for name, measure in MEASURES.items()}
+        return {name: float(measure(counts)) for name, measure in MEASURES.items()}
 
 
 class Classifier(Learner):
-    """Cross-entropy training of a network that gives logits.
+    """Cross-entropy or focal training of a network that gives logits.
 
     Args:
         network: Raw pixels to logits.
         weights: (K,) of each class in the loss.
-        loss: Smoothing.
+        loss: Smoothing, and the focus.
         options: What every ``Learner`` takes.
     """
 
@@ -79,11 +81,13 @@ class Classifier(Learner):
         network: Network,
         *,
         weights: NDArray[np.float64],
-        loss: LossSection,
+        loss: LossSection | FocalSection,
         **options: Any,
     ) -> None:
         super().__init__(network, **options)
         self.smoothing = loss.label_smoothing
+        self.gamma = loss.gamma if loss.name == "focal" else 0.0
+        self.positive = bool((weights > 0).all())
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float32), False)
         # What all tiles weigh, if they weigh the same.
         self.each = float(weights[0]) if (weights == weights[0]).all() else None
@@ -93,12 +97,39 @@ class Classifier(Learner):
         return Counts(len(self.network.classes), self.device)
 
     def loss_of(self, outputs: Tensor, batch: Batch) -> Tensor:
-        """Cross-entropy, a mean weighted by class."""
-        weights = self.get_buffer("weights")
-        return cross_entropy(outputs, batch.labels, weight=weights, label_smoothing=self.smoothing)
+        """Cross-entropy or focal loss, a mean weighted by class."""
+        if self.positive and not self.gamma and batch.mixture is None:
+            return self._entropy(outputs, batch.labels, "mean")
+        losses = self._losses(outputs, batch.labels)
+        if batch.mixture is not None:
+            others = self._losses(outputs, batch.mixture.labels)
+            losses = torch.lerp(others, losses, batch.mixture.shares)
+        return losses.sum() / self.weight_of(batch)
+
+    def _losses(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Loss of each tile (n,), times the weight of its class.
+
+        Focal loss (Lin et al. 2017) is (1 - p)^gamma x cross-entropy, with p of the true class.
+        """
+        losses = self._entropy(outputs, labels, "none")
+        if not self.gamma:
+            return losses
+        told = log_softmax(outputs, dim=1).gather(1, labels[:, None])[:, 0]
+        # At p = 1 a root, gamma below 1, has no slope.
+        return losses * (-told.expm1()).clamp_min(TINY) ** self.gamma
+
+    def _entropy(self, outputs: Tensor, labels: Tensor, reduction: str) -> Tensor:
+        weights = self.get_buffer("weights") if self.each is None or reduction == "none" else None
+        return cross_entropy(
+            outputs, labels, weights, label_smoothing=self.smoothing, reduction=reduction
+        )
 
     def weight_of(self, batch: Batch) -> Tensor | float:
         """Sum of the weights of the tiles' classes."""
         if self.each is not None:
             return self.each * len(batch.labels)
-        return self.get_buffer("weights")[batch.labels].sum()
+        weights = self.get_buffer("weights")
+        weight = weights[batch.labels]
+        if batch.mixture is not None:
+            weight = torch.lerp(weights[batch.mixture.labels], weight, batch.mixture.shares)
+        return weight.sum().clamp_min(TINY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -18,6 +19,7 @@ COLUMNS = (
     "validation_accuracy",
     "validation_balanced_accuracy",
     "learning_rate",
+    "dead_relus",
 )
 
 
@@ -50,11 +52,7 @@ class Curves(pl.Callback):
         epoch = trainer.current_epoch + 1
         self.lines = self.lines or [",".join(["epoch", *values])]
         self.lines.append(",".join([str(epoch), *(f"{value:.6g}" for value in values.values())]))
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        # The whole table anew each time: a reader sees it with or without the last line, not cut.
-        temporary = self.path.with_name(f".{self.path.name}.part")
-        temporary.write_text("\n".join(self.lines) + "\n", encoding="utf-8")
-        temporary.replace(self.path)
+        _write(self.path, self.lines)
         self._say(epoch, trainer.max_epochs or epoch, values)
 
     def _say(self, epoch: int, epochs: int, values: dict[str, float]) -> None:
@@ -73,3 +71,21 @@ class Curves(pl.Callback):
             f"validation loss {values['validation_loss']:.3f}{''.join(shares)} "
             f"({perf_counter() - self.began:.1f} s)"
         )
+
+
+def gather(paths: Mapping[int, Path], target: Path) -> None:
+    """One table of those of several members, whose numbers become its first column, ``member``."""
+    lines: list[str] = []
+    for member, path in paths.items():
+        head, *rows = path.read_text(encoding="utf-8").splitlines()
+        lines = lines or [f"member,{head}"]
+        lines += [f"{member},{row}" for row in rows]
+    _write(target, lines)
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    """The whole table anew each time: a reader sees it with or without the last line, not cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    temporary.replace(path)

@@ -1,15 +1,17 @@
-"""What all tasks share: optimizer, schedule, averaged weights, and exact sums over ranks."""
+"""What all tasks share: steps, their gradients and rates, and what is measured after an epoch."""
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
+from pytorch_lightning.strategies import ParallelStrategy
 from torch import Tensor, nn
 
 from pipeline import optimization
@@ -17,100 +19,13 @@ from pipeline.augment import entropy
 from pipeline.data import Batch
 from pipeline.errors import TrainingError
 from pipeline.network import Network
+from pipeline.tasks.averages import Average, Tail
+from pipeline.tasks.norms import refresh
+from pipeline.tasks.rectifiers import Rectifiers
+from pipeline.tasks.sums import Sums, total_of
 
 if TYPE_CHECKING:
     from pipeline.schema import Optimizer, Schedule
-
-
-TOGETHER = 64  # batches whose sums are made at once
-
-
-class Average:
-    """A running average of all weights and buffers of a network.
-
-    Polyak averaging with an exponential window; in the first steps the window is as long as what
-    there is to average, after the usual rule min(keep, (1 + n) / (10 + n)).
-    """
-
-    def __init__(self, network: nn.Module, keep: float) -> None:
-        self.network = copy.deepcopy(network).requires_grad_(False)
-        self.keep = keep
-        self.updates = 0
-        self._pairs: _Pairs | None = None
-
-    @torch.no_grad()
-    def update(self, network: nn.Module) -> None:
-        """Take in the network's present state."""
-        self.updates += 1
-        keep = min(self.keep, (1 + self.updates) / (10 + self.updates))
-        if self._pairs is None:  # not before: on the way to its device a network changes buffers
-            self._pairs = _pairs(self.network, network)
-        torch._foreach_lerp_(self._pairs.averages, self._pairs.values, 1 - keep)
-        for old, new in self._pairs.counters:
-            old.copy_(new)
-
-
-class _Pairs(NamedTuple):
-    averages: list[Tensor]
-    values: list[Tensor]  # what each is the average of
-    counters: list[tuple[Tensor, Tensor]]  # whole numbers have no average
-
-
-def _pairs(average: nn.Module, network: nn.Module) -> _Pairs:
-    both = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
-    floats = [pair for pair in both if pair[0].is_floating_point()]
-    counters = [pair for pair in both if not pair[0].is_floating_point()]
-    return _Pairs([old for old, _ in floats], [new for _, new in floats], counters)
-
-
-class Sums:
-    """Sums over tiles, exact over any slicing: here of the loss alone."""
-
-    def __init__(self, device: torch.device) -> None:
-        # Plain tensors: as buffers of the module, DDP would overwrite them with those of rank 0.
-        self.loss = torch.zeros(2, dtype=torch.float64, device=device)
-        self._losses: list[Tensor] = []
-        self._weights: list[Tensor | float] = []
-
-    @torch.no_grad()
-    def add(self, loss: Tensor, weight: Tensor | float, outputs: Tensor, labels: Tensor) -> None:
-        """Take in a batch: its mean loss, the sum of its tiles' weights, and what came out."""
-        # No number leaves the device here, so a GPU need not wait for the next batch; and the sums
-        # of many batches at once cost as much as those of one.
-        self._losses.append(loss.detach())
-        self._weights.append(weight)
-        if len(self._losses) == TOGETHER:
-            self.settle()
-
-    @torch.no_grad()
-    def settle(self) -> None:
-        """Sum up what was taken in."""
-        if not self._losses:
-            return
-        losses = torch.stack(self._losses).double()
-        weights = torch.stack(
-            [torch.as_tensor(w, dtype=torch.float64, device=losses.device) for w in self._weights]
-        )
-        self.loss += torch.stack([losses @ weights, weights.sum()])
-        self._losses.clear()
-        self._weights.clear()
-
-    def mean(self, trainer: pl.Trainer) -> float:
-        """Mean loss over all ranks."""
-        self.settle()
-        total, weight = total_of(trainer, self.loss).tolist()
-        return total / weight if weight else float("nan")
-
-    def measures(self, trainer: pl.Trainer) -> dict[str, float]:
-        """What else there is to measure, by name, over all ranks."""
-        return {}
-
-
-def total_of(trainer: pl.Trainer, values: Tensor) -> Tensor:
-    """Sum of a tensor over all ranks."""
-    total = trainer.strategy.reduce(values, reduce_op="sum")
-    assert isinstance(total, Tensor)
-    return total
 
 
 class Learner(pl.LightningModule):
@@ -126,6 +41,8 @@ class Learner(pl.LightningModule):
         epoch_steps: Steps of an epoch.
         seed: Of what layers draw, such as dropout.
         average: Share of the running average of weights kept a step; 0 for none.
+        swa: Share of the steps, the last, whose weights are averaged alike; 0 for none.
+        accumulate: Pieces that a batch is cut into, whose gradients are summed.
         clip: Longest gradient that is followed as it is; None for any.
     """
 
@@ -139,12 +56,15 @@ class Learner(pl.LightningModule):
         epoch_steps: int,
         seed: int = 0,
         average: float = 0.0,
+        swa: float = 0.0,
+        accumulate: int = 1,
         clip: float | None = None,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False  # steps are taken in chunks
         self.network = network
         self.clip = clip
+        self.accumulate = accumulate
         self.steps = 0  # taken so far
         self.optimizer = optimizer
         self.schedule = schedule
@@ -152,7 +72,10 @@ class Learner(pl.LightningModule):
         self.epoch_steps = epoch_steps
         self.seed = seed
         self.average = Average(network, average) if average else None
+        if swa:
+            self.average = Tail(network, round((1 - swa) * self.total_steps))
         self.averaged = self.average.network if self.average else None
+        self.rectifiers = Rectifiers()
 
     def loss_of(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a batch."""
@@ -221,16 +144,33 @@ class Learner(pl.LightningModule):
             group["lr"] = factor * group["initial_lr"]
         for _, parameter in self.learning:
             parameter.grad = None
-        loss = self.forward_loss(batch)
-        if self.trainer.world_size > 1:
-            self.manual_backward(loss)  # tells the ranks to share what comes of it
-        else:
-            loss.backward()  # type: ignore[no-untyped-call]
-        self._watch(loss)
+        self._watch(self._backward(batch))
         optimizer.step()
         self.steps += 1
         if self.average is not None:
             self.average.update(self.network)
+
+    def _backward(self, batch: Batch) -> Tensor:
+        """Gradient of a rank's part of a step, in one piece or in several; returns the loss."""
+        pieces = batch.pieces(self.accumulate) if self.accumulate > 1 else [batch]
+        losses = []
+        for piece in pieces:
+            loss = self.forward_loss(piece)
+            if len(pieces) > 1:  # a mean of its own tiles; in sum they are that of the batch
+                loss = loss * (self.weight_of(piece) / self.weight_of(batch))
+            if self.trainer.world_size == 1:
+                loss.backward()  # type: ignore[no-untyped-call]
+            else:  # tells the ranks to share what comes of it, once all of it is there
+                with nullcontext() if piece is pieces[-1] else self._alone():
+                    self.manual_backward(loss)
+            losses.append(loss.detach())
+        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+
+    def _alone(self) -> AbstractContextManager[None]:
+        """A while in which ranks keep their gradients to themselves."""
+        strategy = self.trainer.strategy
+        assert isinstance(strategy, ParallelStrategy), "several processes train"
+        return strategy.block_backward_sync()
 
     def forward_loss(self, batch: Batch) -> Tensor:
         """Loss of a rank's part, counted, and so weighed that the mean over ranks is the global."""
@@ -257,9 +197,15 @@ class Learner(pl.LightningModule):
         where = f"the gradient of {bad[-1]} went first" if bad else "no single gradient did"
         epoch, step = divmod(self.steps, self.epoch_steps)
         rate = self.optimizer.lr * self._rate(self.steps)
+        # All ranks have the same gradient, and come here together; one of them has the bad loss.
+        gathered = self.all_gather(loss.detach())
+        assert isinstance(gathered, Tensor)
+        losses = gathered.reshape(-1).tolist()
+        rank = next((i for i, value in enumerate(losses) if not math.isfinite(value)), 0)
+        on = f" on rank {rank}" if len(losses) > 1 else ""
         return (
             f"Expected a finite gradient, got none in epoch {epoch + 1}, step {step + 1}, at a "
-            f"learning rate of {rate:.3g} and a loss of {loss.item():.3g}: {where}. Lower "
+            f"learning rate of {rate:.3g} and a loss of {losses[rank]:.3g}{on}: {where}. Lower "
             f"optimizer.lr, now {self.optimizer.lr:g}, or set train.clip=1."
         )
 
@@ -275,14 +221,19 @@ class Learner(pl.LightningModule):
         the one whose network is kept.
         """
         self.validation_sums = self.sums()
+        if isinstance(self.average, Tail) and self.average.begun:
+            batches = self.trainer.train_dataloader
+            assert batches is not None, "an epoch was trained on them"
+            refresh(self.final, next(iter(batches)))  # a chunk of the epoch: tiles of all kinds
         if self.trainer.world_size > 1:
             for buffer in (*self.network.buffers(), *self.final.buffers()):
                 torch.distributed.broadcast(buffer, 0)
+        self.rectifiers.begin(self.final)
 
     def validation_step(self, batch: Batch, _: int) -> None:
-        """Count in float32, whatever the training's precision."""
-        with torch.autocast(self.device.type, enabled=False):
-            outputs = self.final(batch.pixels)
+        """Count in float32, whatever the training's precision; not compiled, as nobody hooks in."""
+        with torch.autocast(self.device.type, enabled=False), self.rectifiers.watching(self.final):
+            outputs = self.final.forward(batch.pixels)
         loss = self.loss_of(outputs, batch)
         self.validation_sums.add(loss, self.weight_of(batch), outputs, batch.labels)
 
@@ -296,6 +247,8 @@ class Learner(pl.LightningModule):
             )
         found = self.validation_sums.measures(self.trainer)
         values = {f"validation_{name}": value for name, value in found.items()}
+        tell = self.trainer.is_global_zero
+        values |= self.rectifiers.measures(partial(total_of, self.trainer), tell=tell)
         loss = self.validation_sums.mean(self.trainer)
         values |= {"train_loss": trained, "validation_loss": loss}
         values["learning_rate"] = self.optimizer.lr * self._rate(self.steps - 1)

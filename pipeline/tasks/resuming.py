@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from pipeline.bundle import WEIGHTS
 from pipeline.console import say
 
 KEPT = 2  # should the newest be damaged, there is the one before
 EVERY = 1.0  # seconds from one checkpoint to the next at least: small sets have short epochs
+MEMBER = "member"
 BROKEN_OFF = 3  # trainings of other parameters or data whose checkpoints are kept
 
 
@@ -45,18 +49,46 @@ class Resumable(Checkpoint):
                 old.unlink(missing_ok=True)
 
 
+@contextmanager
+def going_on(folder: Path, trainer: pl.Trainer) -> Iterator[Path | None]:
+    """The checkpoint that rank zero goes on from, or None, on all ranks.
+
+    A machine that does not share rank zero's folder gets a copy for the time.
+    """
+    found = last_whole(folder, trainer) if trainer.is_global_zero else None
+    if trainer.world_size == 1:
+        yield found
+        return
+    name: str | None = trainer.strategy.broadcast(found.name if found else None)
+    if name is None:
+        yield None
+        return
+    mine = folder / name
+    lacking = not _is_whole(mine)
+    if not trainer.strategy.reduce_boolean_decision(lacking, all=False):
+        yield mine
+        return
+    content: bytes = trainer.strategy.broadcast(found.read_bytes() if found else b"")
+    with TemporaryDirectory() as place:
+        if lacking:
+            mine = Path(place) / name
+            mine.write_bytes(content)
+        yield mine
+
+
 def last_whole(folder: Path, trainer: pl.Trainer) -> Path | None:
     """The newest checkpoint that is whole; None to start from the beginning. Says which it is."""
     talk = say if trainer.is_global_zero else _silent
     for path in _newest_first(folder, trainer):
-        if path.stem.rpartition("-")[2] == _digest(path):
+        if _is_whole(path):
             talk(f"Goes on after epoch {_epoch(path)}, where training was broken off.")
             return path
         talk(f"Passed over {path}, which is damaged.")
-    others = _by_age(folder.parent)
-    if folder in others:
+    whole = training_of(folder)
+    others = _by_age(whole.parent)
+    if any(folder.glob("*epoch*.ckpt")):
         talk("Starts afresh: training was broken off on other devices or in another precision.")
-    elif others:
+    elif others and whole not in others:
         talk(f"Starts afresh: {others[0]} was broken off with other parameters or tiles.")
     return None
 
@@ -67,9 +99,21 @@ def forget_oldest(root: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def member_folder(folder: Path, member: int) -> Path:
+    """Where a member of an ensemble keeps its own, in the folder of the training."""
+    return folder / f"{MEMBER}{member}"
+
+
+def training_of(folder: Path) -> Path:
+    """The folder of the training that a folder is of, or is one of a member of."""
+    return folder.parent if folder.name.startswith(MEMBER) else folder
+
+
 def _by_age(root: Path) -> list[Path]:
-    """Folders that hold a checkpoint to go on from, the newest first."""
-    folders = {path.parent for path in root.glob("*/*epoch*.ckpt")}
+    """Folders that hold a checkpoint to go on from, or a member that is done, the newest first."""
+    held = [*root.glob("*/*epoch*.ckpt"), *root.glob(f"*/{MEMBER}*/*epoch*.ckpt")]
+    held += root.glob(f"*/{MEMBER}*/{WEIGHTS}")
+    folders = {training_of(path.parent) for path in held}
     return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
@@ -84,6 +128,11 @@ def _newest_first(folder: Path, trainer: pl.Trainer) -> Iterator[Path]:
 
 def _epoch(path: Path) -> int:
     return int(path.stem.rpartition("-")[0][-6:])
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether its digest is the one in its name."""
+    return path.is_file() and path.stem.rpartition("-")[2] == _digest(path)
 
 
 def _digest(path: Path) -> str:

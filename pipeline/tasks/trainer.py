@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,10 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.console import say
 from pipeline.errors import ConfigError
+from pipeline.network import Network
+from pipeline.stopping import Stopper
+from pipeline.tasks.ranks import check_started, environment
+from pipeline.tasks.throughput import Bar
+from pipeline.wording import BATCH_NORMS
 
 if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
@@ -42,15 +49,24 @@ class BestCheckpoint(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.loss = float("inf")
+        self.accuracy = float("nan")  # on the validation tiles; nan where there are no classes
 
     def state_dict(self) -> dict[str, Any]:
         """What decides whether a later epoch is better."""
-        return {**super().state_dict(), "loss": self.loss}
+        return {**super().state_dict(), "loss": self.loss, "accuracy": self.accuracy}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there."""
-        super().load_state_dict(state_dict)
-        self.loss = state_dict["loss"]
+        """Go on from there, in the folder where this project lies: it may have moved meanwhile."""
+
+        def here(path: str) -> str:
+            return os.path.join(self.dirpath or "", os.path.basename(path)) if path else path
+
+        moved = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path")}
+        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict(
+            {**state_dict, **moved, "dirpath": self.dirpath, "best_k_models": kept}
+        )
+        self.loss, self.accuracy = state_dict["loss"], state_dict["accuracy"]
 
     def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
         """Whether this epoch is the best so far."""
@@ -59,8 +75,24 @@ class BestCheckpoint(ModelCheckpoint):
         tie = tie and bool(current == self.best_model_score) and loss < self.loss
         if tie or super().check_monitor_top_k(trainer, current):
             self.loss = loss
+            self.accuracy = float(trainer.callback_metrics.get("validation_accuracy", math.nan))
             return True
         return False
+
+
+class Interruptible(pl.Callback):
+    """Keeps signals with the stopper: Lightning would let ranks wait for each other on SIGTERM."""
+
+    def __init__(self, stopper: Stopper) -> None:
+        self.stopper = stopper
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Take them back: Lightning has just taken them over."""
+        self.stopper.hold()
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        """Look for a reason to stop that went lost."""
+        self.stopper.check()
 
 
 def direction(measure: str) -> Literal["min", "max"]:
@@ -85,7 +117,9 @@ def make(
     quiet()
     if engine.threads is not None:
         torch.set_num_threads(engine.threads)
+        os.environ["OMP_NUM_THREADS"] = str(engine.threads)  # else ranks take their share of cores
     bar = sys.stdout.isatty()
+    starter = environment()
     gpu = where.accelerator != "cpu" and torch.cuda.is_available()
     number, reason = precision(engine.precision, gpu=gpu)
     try:
@@ -94,7 +128,9 @@ def make(
             devices=where.devices,
             num_nodes=where.num_nodes,
             strategy=where.strategy,
+            plugins=[starter],
             detect_anomaly=where.detect_anomaly,
+            sync_batchnorm=gpu,  # of several GPUs; torch has none for CPUs
             precision={"32": "32-true", "bf16": "bf16-mixed"}[number],  # type: ignore[arg-type]
             max_epochs=1,  # set when the length of an epoch is known, which depends on devices
             logger=logger,
@@ -113,9 +149,45 @@ def make(
             f"trainer.accelerator={where.accelerator} with trainer.devices={where.devices} can't "
             f"run here: {' '.join(str(error).split())} Take trainer=auto or trainer=cpu."
         ) from error
+    check_started(starter, trainer)
     if trainer.is_global_zero:
         say(f"Precision {number}: {reason}.")
     return trainer
+
+
+def compile_network(network: nn.Module, engine: EngineSection, device: torch.device) -> None:
+    """Have a network compiled when it first runs, if asked to; its weights keep their names.
+
+    Raises:
+        ConfigError: There is no compiler here for this device.
+    """
+    if not engine.compile:
+        return
+    try:
+        torch.compile(torch.square)(torch.ones(2, device=device))
+    except Exception as error:  # torch raises many kinds; what it lacks is the cause of all
+        reason = next((line for line in str(error).splitlines() if line.strip()), "no reason told")
+        raise ConfigError(
+            f"engine.compile=true needs a compiler for this {device.type}, and torch found none "
+            f"that works: {reason.rstrip('.')}. Install g++, or leave engine.compile=false."
+        ) from error
+    network.compile()
+
+
+def own_statistics(network: Network, trainer: pl.Trainer) -> str | None:
+    """A sentence where batch norms see the tiles of their own process alone."""
+    learning = any(
+        isinstance(module, BATCH_NORMS) and name not in network.frozen
+        for name, module in network.named_modules()
+    )
+    on_cpu = trainer.strategy.root_device.type == "cpu"
+    if not (learning and on_cpu and trainer.world_size > 1):
+        return None
+    return (
+        f"Batch norms of {trainer.world_size} processes take mean and deviation from their own "
+        "tiles each: torch has no SyncBatchNorm for CPUs. The network that is kept has those of "
+        "rank 0."
+    )
 
 
 def early_stopping(measure: str, patience: int | None) -> list[pl.Callback]:
@@ -140,9 +212,7 @@ def quiet() -> None:
 
 
 def _bar(wanted: bool) -> list[pl.Callback]:
-    from pytorch_lightning.callbacks import RichProgressBar
-
-    return [RichProgressBar(leave=False)] if wanted else []
+    return [Bar(leave=False)] if wanted else []
 
 
 def precision(wanted: str, *, gpu: bool) -> tuple[Literal["32", "bf16"], str]:

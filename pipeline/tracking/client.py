@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -47,9 +46,7 @@ def connect(uri: str, experiment: str) -> tuple[MlflowClient, str]:
     from mlflow import MlflowClient
 
     logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)  # else it tells of each table
-    with _alone(uri), warnings.catch_warnings():
-        # MLflow's tables use an option that SQLAlchemy 2.1 announces to drop.
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
+    with _alone(uri):
         client = MlflowClient(tracking_uri=uri)
         return client, _experiment(client, uri, experiment)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities import rank_zero_only
 
@@ -16,11 +17,15 @@ if TYPE_CHECKING:
 
 
 class RunLogger(Logger):
-    """Curves over epochs, counted from 1, so that runs with other batch sizes lie on one axis."""
+    """Curves over epochs, counted from 1, so that runs with other batch sizes lie on one axis.
 
-    def __init__(self, run: Run) -> None:
+    Those of a member of an ensemble have its name behind theirs: ``validation_loss/member0``.
+    """
+
+    def __init__(self, run: Run, member: str = "") -> None:
         super().__init__()
         self._run = run
+        self._suffix = f"/{member}" if member else ""
 
     @property
     def name(self) -> str:
@@ -37,8 +42,20 @@ class RunLogger(Logger):
         """Record numbers at their epoch, or at the step of those that come without one."""
         values = {**metrics}
         epoch = values.pop("epoch", None)
-        self._run.metrics(values, step if epoch is None else int(epoch) + 1)
+        named = {f"{key}{self._suffix}": value for key, value in values.items()}
+        self._run.metrics(named, step if epoch is None else int(epoch) + 1)
 
     @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run has its parameters since it was opened."""
+
+
+class RunCheck(pl.Callback):
+    """Stops a training whose run could not be opened: soon, and not at the end of an epoch."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Ask after each chunk of steps."""
+        self._run.check()

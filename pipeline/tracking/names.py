@@ -12,7 +12,7 @@ COMPARED = (
     "model.name", "tiles.size", "source.kind", "split.method", "init", "augment", "optimizer",
     "schedule", "loss", "train",
 )  # fmt: skip
-NOT_COMPARED = ("train.donor",)  # follows from train.init_from
+NOT_COMPARED = ("train.donor", "train.member_networks")  # follow from other keys
 NAME_LENGTH = 40  # characters that the run column of the UI shows
 DIGEST_LENGTH = 8  # as MLflow's own; it refuses more than 36, and the tag has all
 
@@ -61,9 +61,13 @@ def compared(params: Mapping[str, Any]) -> dict[str, str]:
     return {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in flatten(params)
-        if key not in NOT_COMPARED
-        and any(key == wanted or key.startswith(f"{wanted}.") for wanted in COMPARED)
+        if _among(key, COMPARED) and not _among(key, NOT_COMPARED)
     }
+
+
+def _among(key: str, wanted: Sequence[str]) -> bool:
+    """Whether a key is one of these, or of a section that is."""
+    return any(key == one or key.startswith(f"{one}.") for one in wanted)
 
 
 def run_name(params: Mapping[str, Any], overrides: Sequence[str]) -> str:

@@ -31,6 +31,7 @@ def start(
     data: Dataset | None = None,
     training: str = "",
     again: bool = False,
+    donor: str = "",
 ) -> Run:
     """Open a run with its parameters, tags and data.
 
@@ -41,6 +42,7 @@ def start(
         data: What it learns from.
         training: What a training is known by.
         again: Whether it was broken off: its run, which never finished, is opened again.
+        donor: Digest of the weights that it starts from.
 
     Raises:
         TrackingError: The store can't be reached or used.
@@ -53,8 +55,9 @@ def start(
         if again and (run := _unfinished(client, uri, experiment, training)):
             return run
         run = _open(client, uri, experiment, params, overrides, data)
-    if training:
-        run.tag("training", training)
+    for key, value in (("training", training), ("donor", donor)):
+        if value:
+            run.tag(key, value)
     return run
 
 
@@ -65,7 +68,12 @@ def _unfinished(client: MlflowClient, uri: str, experiment: str, training: str) 
         return None
     info = found[0].info
     client.update_run(info.run_id, status="RUNNING")
-    return Run(client, uri=uri, id=info.run_id, name=info.run_name, opened=True)
+    last = {key: _last_step(client, info.run_id, key) for key in found[0].data.metrics}
+    return Run(client, uri=uri, id=info.run_id, name=info.run_name, opened=True, last=last)
+
+
+def _last_step(client: MlflowClient, run: str, key: str) -> int:
+    return max(point.step for point in client.get_metric_history(run, key))
 
 
 def find(

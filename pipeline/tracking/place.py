@@ -14,6 +14,8 @@ SQLITE = "sqlite:///"
 
 def rank_zero(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process is the one that logs."""
+    if "TORCHELASTIC_RUN_ID" in environment:
+        return environment["RANK"] == "0"  # torchrun's; SLURM may count its machines otherwise
     return all(environment.get(name, "0") == "0" for name in RANKS)
 
 

@@ -44,11 +44,13 @@ class Run:
         id: str = "",
         name: str = "",
         opened: bool = False,
+        last: Mapping[str, int] | None = None,
     ) -> None:
         self.id, self.name = id, name
         self.uri = uri  # of the store
         self._client = client
         self._opened = opened  # by this process, which therefore ends it
+        self._last = last or {}  # step of each curve that an earlier process came to
         self._pending: list[Value] = []
         self._warned = False
 
@@ -86,9 +88,16 @@ class Run:
         self._write(write)
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Record numbers; with steps (epochs, counted from 1), a curve."""
+        """Record numbers; with steps (epochs, counted from 1), a curve.
+
+        Training that goes on repeats the epochs after its checkpoint: what the run has is left out.
+        """
         now = int(time.time() * 1000)
-        self._pending += [Value(key, float(v), now, step or 0) for key, v in values.items()]
+        self._pending += [
+            Value(key, float(value), now, step or 0)
+            for key, value in values.items()
+            if step is None or step > self._last.get(key, -1)
+        ]
         self._flush()
 
     def artifact(self, path: Path | str, folder: str | None = None) -> None:
@@ -114,21 +123,30 @@ class Run:
             self._write(lambda client: client.set_terminated(self.id, status))
         self._opened = False
 
-    def lightning_logger(self) -> Logger:
-        """A Lightning logger that writes to this very run."""
+    def check(self) -> None:
+        """Raise what keeps the run from being recorded: nothing does, once it is open."""
+
+    def lightning_logger(self, member: str = "") -> Logger:
+        """A Lightning logger that writes to this very run; of an ensemble's member, by its name."""
         from pipeline.tracking.lightning import RunLogger
 
-        return RunLogger(self)
+        return RunLogger(self, member)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: object, at: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
     ) -> None:
-        # Lightning turns an interrupt into SystemExit; neither is an Exception.
-        broken = "FAILED" if kind is not None and issubclass(kind, Exception) else "KILLED"
-        self.finish("FINISHED" if kind is None else broken)
+        self.end(error)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """End the run as what it came to: an interrupt is no ``Exception``."""
+        broken = "FAILED" if isinstance(error, Exception) else "KILLED"
+        self.finish("FINISHED" if error is None else broken)
 
     def _flush(self) -> None:
         def write(client: MlflowClient) -> None:

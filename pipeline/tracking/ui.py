@@ -32,7 +32,7 @@ def environment() -> Mapping[str, str]:
     return {**DEFAULTS, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **os.environ}
 
 
-def _settings() -> tuple[str, str]:
+def settings() -> tuple[str, str]:
     """The store's URI and the experiment's name, as params.yaml has them."""
     import yaml
 
@@ -43,7 +43,7 @@ def _settings() -> tuple[str, str]:
 
 def serve(port: int = PORT) -> None:
     """Become the server; where the store is a server already, only tell its link."""
-    uri, name = _settings()
+    uri, name = settings()
     with reaching(uri):
         _, experiment = connect(uri, name)
     serving = artifact_location(uri) is None

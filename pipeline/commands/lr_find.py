@@ -1,0 +1,166 @@
+"""Find a learning rate for the present parameters and tiles: ``reports/lr_find/``.
+
+A copy of the network trains for some steps, with the batches, augmentation, loss and optimizer that
+``train`` would use, while the rate rises. Nothing of it is kept but the curve.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline import members
+from pipeline.console import say
+from pipeline.data import TileData
+from pipeline.errors import ConfigError, TrainingError
+from pipeline.figures import canvas
+from pipeline.figures.rates import losses_by_rate
+from pipeline.order import steps as steps_of
+from pipeline.stages.train import donors_of
+from pipeline.store import Store
+from pipeline.tasks import trainer as trainers
+from pipeline.tasks.fitting import Learning, Plan, prepare, task_options
+from pipeline.tasks.range_test import (
+    ClassifierTest,
+    Found,
+    Over,
+    RangeTest,
+    ReconstructorTest,
+    Sweep,
+    read,
+)
+
+if TYPE_CHECKING:
+    from pipeline.schema import (
+        AugmentSection,
+        DataSection,
+        EngineSection,
+        InitSection,
+        Loss,
+        ModelSection,
+        Optimizer,
+        Schedule,
+        TrackingSection,
+        TrainerSection,
+        TrainSection,
+    )
+
+OUT = Path("reports/lr_find")
+FEWEST = 20  # steps; fewer make no curve
+
+
+def run(
+    model: ModelSection,
+    init: InitSection,
+    augment: AugmentSection,
+    optimizer: Optimizer,
+    schedule: Schedule,
+    loss: Loss,
+    train: TrainSection,
+    trainer: TrainerSection,
+    engine: EngineSection,
+    data: DataSection,
+    tracking: TrackingSection,
+    start: float = 1e-6,
+    end: float = 10.0,
+    steps: int = 300,
+) -> None:
+    """Raise the rate from ``start`` to ``end``; print rates that fit, draw and write the curve.
+
+    Raises:
+        ConfigError: ``start``, ``end`` and ``steps`` make no range of rates.
+        TrainingError: The loss fell at no rate.
+    """
+    sweep = _sweep(start, end, steps)
+    store = Store.open()
+    plan = Plan(
+        model, init, augment, optimizer, schedule, loss,
+        _whole_batches(train, trainer), trainer, engine, data, tracking,
+    )  # fmt: skip
+    plan = members.plans(plan)[0]
+    donors, _ = donors_of(plan, 1)
+    learning = prepare(plan, store, donors[0])
+    tiles = TileData(store, train=plan.train, augment=augment, weights=learning.weights, feed=data)
+    task = _task(plan, learning, sweep, store.count("train"))
+    take_steps(task, tiles, trainer, engine)
+    write(read(sweep, task.losses), plan.model.name, optimizer.lr)
+
+
+def _sweep(start: float, end: float, steps: int) -> Sweep:
+    if not 0 < start < end < math.inf:
+        raise ConfigError(f"Expected 0 < --start < --end, got {start:g} and {end:g}.")
+    if steps < FEWEST:
+        raise ConfigError(f"Expected {FEWEST} --steps or more, got {steps}.")
+    return Sweep(start, end, steps)
+
+
+def _whole_batches(train: TrainSection, trainer: TrainerSection) -> TrainSection:
+    """Batches of all devices that are asked for: one process tries them."""
+    devices = trainer.devices if isinstance(trainer.devices, int) else 1
+    size = train.batch_size * devices * trainer.num_nodes
+    return train.model_copy(update={"batch_size": size})
+
+
+def _task(plan: Plan, learning: Learning, sweep: Sweep, tiles: int) -> RangeTest:
+    epoch_steps = steps_of(tiles, plan.train.batch_size * plan.train.accumulate, 1)
+    options = task_options(plan, math.ceil(sweep.steps / epoch_steps) + 1, epoch_steps)
+    options |= {"sweep": sweep, "average": 0.0, "swa": 0.0}
+    if plan.loss.name == "squared_error":
+        return ReconstructorTest(learning.network, **options)
+    return ClassifierTest(learning.network, weights=learning.weights, loss=plan.loss, **options)
+
+
+def take_steps(
+    task: RangeTest, tiles: TileData, trainer: TrainerSection, engine: EngineSection
+) -> None:
+    """Train in one process until the test is over; nothing is validated or kept."""
+    from pytorch_lightning.loggers.logger import DummyLogger
+
+    alone = trainer.model_copy(update={"devices": 1, "num_nodes": 1, "strategy": "auto"})
+    lightning = trainers.make(alone, engine, logger=DummyLogger(), callbacks=[])
+    lightning.fit_loop.max_epochs = task.total_steps // task.epoch_steps
+    lightning.limit_val_batches = 0
+    try:
+        lightning.fit(task, datamodule=tiles)
+    except Over:
+        pass
+    except TrainingError:  # a gradient that is not finite ends the test as such a loss does
+        if not task.losses:
+            raise
+    except SystemExit as stop:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from stop
+
+
+def write(found: Found, name: str, now: float) -> None:
+    """The curve as a table and as a picture, and the rates as overrides."""
+    lines = ["learning_rate,loss,smoothed"]
+    for values in zip(found.rates, found.losses, found.smooth, strict=True):
+        lines.append(",".join(f"{value:.6g}" for value in values))
+    OUT.mkdir(parents=True, exist_ok=True)
+    (OUT / "curve.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    marks = {
+        "falls fastest": found.steepest,
+        "least": found.least,
+        "least / 10": found.careful,
+        "optimizer.lr now": now,
+    }
+    figure = losses_by_rate(
+        found.rates, found.losses, found.smooth, marks, f"Learning rates for {name}"
+    )
+    path = canvas.save(figure, OUT / "curve.png")
+    for line in told(found, now):
+        say(line)
+    say(f"Wrote {path} and curve.csv.")
+
+
+def told(found: Found, now: float) -> Sequence[str]:
+    """What was found, in sentences."""
+    return (
+        f"In {len(found.rates)} steps the rate rose to {found.rates[-1]:.2g}.",
+        f"The loss fell fastest at optimizer.lr={found.steepest:.2g}: for a rate that stays.",
+        f"It was least at {found.least:.2g}: the most that a schedule should reach at its top. A "
+        f"tenth of that is on the safe side: optimizer.lr={found.careful:.2g}. Now it is {now:g}.",
+        f"To try one: dvc exp run -S optimizer.lr={found.steepest:.2g}",
+    )

@@ -1,0 +1,170 @@
+"""Finds runs: in a folder, as an experiment or a revision of DVC, or in MLflow."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipeline.answers import Answers, measured
+from pipeline.comparison.outcome import FILES, Outcome, files, params_of
+from pipeline.errors import ComparisonError
+from pipeline.tracking.place import project_root
+from pipeline.tracking.reading import ID, Record, copy_files, recorded
+
+# Where the stages put files of FILES in a run of MLflow.
+ARTIFACTS = (
+    "params.yaml", "model/model.json", "evaluate/metrics.json", "evaluate/predictions.csv",
+    "evaluate/probabilities.parquet", "evaluate/baseline.json",
+)  # fmt: skip
+SHORT = 8  # letters of an id
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Looks runs up, and reads them."""
+
+    uri: str  # of MLflow's store
+    experiment: str  # of MLflow, where names are looked up
+
+    def find(self, run: str) -> list[Outcome]:
+        """The run of this name; with ``*`` in it, all whose names fit, sorted.
+
+        Raises:
+            ComparisonError: There is none, or more than one with the very name.
+            TrackingError: MLflow's store can't be reached.
+        """
+        if "*" in run:
+            return self._fitting(run)
+        if Path(run).is_dir():
+            return [of_folder(Path(run))]
+        found = None if ID.fullmatch(run) else of_revision(run)
+        if found is not None and found.answers is not None:
+            return [found]
+        records = self._records(run)
+        if len(records) > 1:
+            raise ComparisonError(_ambiguous(run, records))
+        if records:
+            return [self._of_record(records[0])]
+        if found is not None:
+            return [found]
+        raise ComparisonError(
+            f"Expected a run of MLflow (id or name), an experiment or revision of DVC, or a "
+            f"folder, got {run!r}, which is none. dvc exp show and make ui list them."
+        )
+
+    def _fitting(self, pattern: str) -> list[Outcome]:
+        names = sorted(name for name in experiments() if fnmatchcase(name, pattern))
+        if names:
+            return [outcome for name in names for outcome in self.find(name)]
+        records = sorted(self._records(pattern), key=lambda record: (record.name, record.when))
+        if not records:
+            raise ComparisonError(
+                f"Expected names of DVC's experiments or MLflow's runs like {pattern}, got none. "
+                "dvc exp show and make ui list them."
+            )
+        return [self._of_record(record) for record in records]
+
+    def _records(self, run: str) -> list[Record]:
+        return recorded(run, self.experiment, self.uri)
+
+    def _of_record(self, record: Record) -> Outcome:
+        with TemporaryDirectory() as place:
+            copy_files(record.id, ARTIFACTS, Path(place), self.uri)
+            digest = record.tags.get("data_digest", "")
+            origin = f"MLflow run {record.id[:SHORT]}"
+            return Outcome.read(Path(place), record.name, origin, digest)
+
+
+def _ambiguous(run: str, records: Sequence[Record]) -> str:
+    told = ", ".join(
+        f"{record.id} of {datetime.fromtimestamp(record.when / 1000, UTC):%Y-%m-%d %H:%M}"
+        for record in records[:4]
+    )
+    return (
+        f"Expected one MLflow run named {run}, got {len(records)}: {told}"
+        f"{', ...' if len(records) > 4 else ''}. Name it by its id."
+    )
+
+
+def of_folder(folder: Path) -> Outcome:
+    """A project, its reports, or a bundle; what was not measured yet is, on the project's tiles."""
+    found = files(folder)
+    whole = folder.resolve()
+    name = (whole.parent if whole.name in FILES.values() else whole).name
+    if "metrics.json" in found or "model.json" not in found:
+        return Outcome.read(folder, name, f"folder {folder}")
+    return _measured(found["model.json"].parent, name)
+
+
+def _measured(bundle: Path, name: str) -> Outcome:
+    """How a bundle does on the test tiles at hand."""
+    from pipeline.config import load
+    from pipeline.evidence import Evidence
+    from pipeline.places import Places
+    from pipeline.trained import TILES, Trained
+
+    params = load()
+    section = params.evaluate
+    trained = Trained.open(params.engine, TILES, bundle)
+    store, rows = trained.store, trained.store.split_range(section.split)
+    seen = Evidence(
+        tuple(store.index["id"].iloc[rows.start : rows.stop]),
+        store.labels(section.split),
+        trained.probabilities(section.split, section.batch_size),
+        Places.of(store.index, rows, section.places),
+        store.classes,
+    )
+    facts = json.loads((bundle / "model.json").read_text(encoding="utf-8"))
+    return Outcome(
+        name,
+        f"bundle {bundle}, on the {section.split} tiles of {TILES}",
+        measured(seen.actual, seen.predicted, store.classes, seen.places),
+        params_of(None, facts),
+        Answers.of(seen),
+        str(facts["data_digest"]),
+    )
+
+
+def of_revision(run: str) -> Outcome | None:
+    """What DVC and git keep of an experiment or a revision; None where there is none."""
+    if not (project_root() / ".dvc").is_dir():
+        return None
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    kept = DVCFileSystem(str(project_root()), rev=run)
+    try:
+        kept.repo  # noqa: B018  # looks the revision up
+    except (DvcException, SCMError):
+        return None
+    with TemporaryDirectory() as place, closing(kept.repo):
+        for name, home in FILES.items():
+            _copy(kept, f"{home}/{name}".removeprefix("./"), Path(place) / name)
+        return Outcome.read(Path(place), run, f"DVC revision {run}")
+
+
+def _copy(kept: Any, name: str, to: Path) -> None:
+    """Copy a file that is there, and in DVC's cache if DVC keeps it."""
+    with suppress(OSError):
+        to.write_bytes(kept.read_bytes(name))
+
+
+def experiments() -> list[str]:
+    """Names of DVC's experiments, of whatever commit."""
+    if not (project_root() / ".dvc").is_dir():
+        return []
+    from dvc.repo import Repo
+
+    with Repo(str(project_root())) as repo:
+        found = repo.experiments.ls(all_commits=True)
+    return [name for ones in found.values() for name, _ in ones]

@@ -1,0 +1,98 @@
+"""The sections of ``params.yaml``, typed: what may be set, and to what.
+
+A section is one model below; an unknown key, a wrong type or a value out of range is refused by
+``pipeline.config`` with the file, the key and the nearest spelling. Stages import this module for
+type checking only, so that a new key in one section does not rerun the stages of another.
+"""
+
+from pipeline.schema.base import BelowOne, Count, Fraction, NotNegative, Positive, Section, Seed
+from pipeline.schema.learning import (
+    AdamOptimizer,
+    AugmentSection,
+    ConstantSchedule,
+    CosineSchedule,
+    FocalSection,
+    InitSection,
+    Loss,
+    LossSection,
+    ModelSection,
+    OneCycleSchedule,
+    Optimizer,
+    Schedule,
+    SgdOptimizer,
+    SquaredErrorSection,
+    StepSchedule,
+    TrainSection,
+)
+from pipeline.schema.params import Params
+from pipeline.schema.running import (
+    AnalyzeSection,
+    BaselineSection,
+    DataSection,
+    EngineSection,
+    EvaluateSection,
+    ExportSection,
+    PredictSection,
+    RepeatSection,
+    TrackingSection,
+    TrainerSection,
+    VisualizeSection,
+)
+from pipeline.schema.tiles import (
+    BandsSetting,
+    Exclude,
+    FoldersSource,
+    SampleSection,
+    SatSource,
+    ScenesSource,
+    Source,
+    SplitSection,
+    TilesSection,
+)
+
+__all__ = [
+    "AdamOptimizer",
+    "AnalyzeSection",
+    "AugmentSection",
+    "BandsSetting",
+    "BaselineSection",
+    "BelowOne",
+    "ConstantSchedule",
+    "CosineSchedule",
+    "Count",
+    "DataSection",
+    "EngineSection",
+    "EvaluateSection",
+    "Exclude",
+    "ExportSection",
+    "FocalSection",
+    "FoldersSource",
+    "Fraction",
+    "InitSection",
+    "Loss",
+    "LossSection",
+    "ModelSection",
+    "NotNegative",
+    "OneCycleSchedule",
+    "Optimizer",
+    "Params",
+    "Positive",
+    "PredictSection",
+    "RepeatSection",
+    "SampleSection",
+    "SatSource",
+    "ScenesSource",
+    "Schedule",
+    "Section",
+    "Seed",
+    "SgdOptimizer",
+    "Source",
+    "SplitSection",
+    "SquaredErrorSection",
+    "StepSchedule",
+    "TilesSection",
+    "TrackingSection",
+    "TrainSection",
+    "TrainerSection",
+    "VisualizeSection",
+]
