@@ -86,6 +86,7 @@ class Training:
     changes: dict[str, Any]
     fault: Fault = NONE
     environment: dict[str, str] = field(default_factory=dict)
+    gpus: bool = False  # one for each rank
     processes: list[ForkServerProcess] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -107,6 +108,7 @@ class Training:
             "SLURM_NNODES": count, "SLURM_PROCID": str(rank), "SLURM_LOCALID": "0",
             "SLURM_NODEID": str(rank), "SLURM_NODELIST": "localhost", "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": port, "GLOO_SOCKET_IFNAME": "lo",
+            **({"CUDA_VISIBLE_DEVICES": str(rank)} if self.gpus else {}),
         }  # fmt: skip
 
     def end(self) -> list[int | None]:

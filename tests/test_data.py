@@ -14,6 +14,7 @@ from pipeline.errors import TrainingError
 from pipeline.feeding import Resident
 from pipeline.order import Order, shares, steps
 from pipeline.schema import AugmentSection
+from pipeline.tasks.classifier import Counts
 
 CPU = torch.device("cpu")
 NONE = AugmentSection(flips=False, quarter_turns=False, brightness=0, contrast=0, noise=0)
@@ -172,16 +173,31 @@ def test_one_rank_has_the_whole_share() -> None:
     assert {batch.share for batch in training(split(22))} == {1.0}
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3])
-def test_plain_batches_are_disjoint_and_in_order(ranks: int) -> None:
-    tiles = split(23)
-    seen: list[int] = []
+@settings(max_examples=60, deadline=None)
+@given(tiles=st.integers(1, 90), batch=st.integers(1, 40), ranks=st.integers(1, 5))
+def test_plain_batches_are_disjoint_and_counts_over_ranks_exact(
+    tiles: int, batch: int, ranks: int
+) -> None:
+    whole, seen = split(tiles), []
+    answers = torch.from_numpy(np.random.default_rng(tiles).integers(0, 3, tiles))
+    cells = torch.zeros(9, dtype=torch.int64)
     for rank in range(ranks):
-        batches = PlainBatches(tiles, batch_size=5, rank=rank, ranks=ranks)
+        batches = PlainBatches(whole, batch_size=batch, rank=rank, ranks=ranks)
+        counts = Counts(3, CPU)
         made = list(batches)
         assert len(made) == len(batches)
-        seen += [int(row) for batch in made for row in batch.pixels[:, 0, 0, 0]]
-    assert seen == list(range(23))
+        for one in made:
+            rows = one.pixels[:, 0, 0, 0].long()
+            seen += rows.tolist()
+            outputs = torch.nn.functional.one_hot(answers[rows], 3).float()
+            counts.add(torch.tensor(1.0), torch.tensor(float(len(rows))), outputs, one.labels)
+        counts.settle()
+        cells += counts.cells
+    assert seen == list(range(tiles))
+    expected = torch.zeros(3, 3, dtype=torch.int64)
+    for label, answer in zip(whole.labels.tolist(), answers.tolist(), strict=True):
+        expected[label, answer] += 1
+    assert torch.equal(cells.reshape(3, 3), expected)
 
 
 def test_more_ranks_than_tiles_leave_some_without_validation() -> None:

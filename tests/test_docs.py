@@ -73,6 +73,21 @@ def test_every_command_of_the_pages_composes(overrides: list[str]) -> None:
     assert compose(overrides)
 
 
+def test_the_commands_on_machines_fit_each_other() -> None:
+    from torch.distributed.run import get_args_parser
+
+    text = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    commands = [shlex.split(line) for line in text.splitlines()]
+    composed = [words[4:] for words in commands if words[3:4] == ["compose"]]
+    params = [yaml.safe_load(compose(overrides)) for overrides in composed]
+    where = params[-1]["trainer"]
+    assert [one["trainer"]["strategy"] for one in params] == ["ddp", "ddp"]
+    (started,) = (words[1:] for words in commands if words[:1] == ["torchrun"])
+    asked = get_args_parser().parse_args(started)
+    assert (int(asked.nnodes), int(asked.nproc_per_node)) == (where["num_nodes"], where["devices"])
+    assert f"--nodes={where['num_nodes']} --ntasks-per-node={where['devices']}" in text
+
+
 def test_the_figures_of_an_ensemble_are_those_that_the_page_names() -> None:
     text = (ROOT / "docs" / "ensembles.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`diversity\.(\w+)", text))

@@ -27,13 +27,13 @@ SLURM = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_ID": "7"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "RANK": "1"}
 
 
-def torchrun(place: Path, port: int) -> subprocess.Popen[str]:
+def torchrun(place: Path, machine: int, port: int) -> subprocess.Popen[str]:
     """A machine's part of a training of two."""
     (place / "go.py").write_text(GO, encoding="utf-8")
     command = [
         sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "1",
-        "--rdzv-id", "test", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}",
-        "--local-addr", "127.0.0.1", "go.py", json.dumps(TWO),
+        "--node-rank", str(machine), "--master-addr", "127.0.0.1", "--master-port", str(port),
+        "go.py", json.dumps(TWO),
     ]  # fmt: skip
     ours = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     return subprocess.Popen(
@@ -46,14 +46,16 @@ def test_two_machines_under_torchrun_train_as_one_process_does(tmp_path: Path) -
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     places = [project(tmp_path / name) for name in ("first", "second")]
-    machines = [torchrun(place, port) for place in places]
+    machines = [torchrun(place, machine, port) for machine, place in enumerate(places)]
     said = [machine.communicate(timeout=120) for machine in machines]
     assert [machine.returncode for machine in machines] == [0, 0], said
-    kept = [place for place in places if (place / "models").exists()]
-    assert len(kept) == 1  # torchrun, not we, decides which machine holds rank 0
-    assert sum("Kept epoch" in output for output, _ in said) == 1
-    assert sum(output.count("\nepoch ") for output, _ in said) == 5
-    assert_like_one(kept[0], tmp_path / "alone")
+    output, other = said[0][0], said[1][0]
+    assert output.count("\nepoch ") == 5
+    assert "Kept epoch" in output
+    assert other.startswith("process 0 ")
+    assert other.count("\n") == 1  # nothing but what the test prints
+    assert not (places[1] / "models").exists()
+    assert_like_one(places[0], tmp_path / "alone")
 
 
 @pytest.mark.parametrize(

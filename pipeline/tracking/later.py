@@ -46,4 +46,4 @@ class LaterRun(Run):
         run = self._opening.result()
         if self._client is None:
             self.id, self.name, self.uri = run.id, run.name, run.uri
-            self._client, self._opened = run._client, run._opened
+            self._client, self._opened, self._last = run._client, run._opened, run._last

@@ -93,11 +93,7 @@ class Run:
         Training that goes on repeats the epochs after its checkpoint: what the run has is left out.
         """
         now = int(time.time() * 1000)
-        self._pending += [
-            Value(key, float(value), now, step or 0)
-            for key, value in values.items()
-            if step is None or step > self._last.get(key, -1)
-        ]
+        self._pending += [Value(key, float(v), now, step or 0) for key, v in values.items()]
         self._flush()
 
     def artifact(self, path: Path | str, folder: str | None = None) -> None:
@@ -152,7 +148,8 @@ class Run:
         def write(client: MlflowClient) -> None:
             from mlflow.entities import Metric
 
-            client.log_batch(self.id, [Metric(*value) for value in self._pending[:BATCH]])
+            new = [v for v in self._pending[:BATCH] if not 0 < v.step <= self._last.get(v.key, 0)]
+            client.log_batch(self.id, [Metric(*value) for value in new])
 
         while self._pending and self._write(write):
             del self._pending[:BATCH]
