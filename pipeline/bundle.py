@@ -43,6 +43,7 @@ class Bundle:
     temperature: float = 1.0  # that logits are divided by, so that probabilities can be believed
     # How the pixels that it was trained on are spread, as shift.Look tells it; of an old one: {}.
     look: dict[str, Any] = field(default_factory=dict)
+    tiles: str = ""  # by which its training tiles are known again, see duplicates.kept
 
     @property
     def bands(self) -> Bands:
@@ -176,6 +177,7 @@ def save(
     data_digest: str,
     params: dict[str, Any],
     look: dict[str, Any] | None = None,
+    tiles: str = "",
     root: Path = Path("models"),
 ) -> Bundle:
     """Write a bundle; the same network and parameters give the same bytes."""
@@ -197,6 +199,7 @@ def save(
         "versions": _versions(),
         "digest": digest,
         "look": look or {},
+        "tiles": tiles,
     }
     root.mkdir(parents=True, exist_ok=True)
     _write(root / WEIGHTS, weights)
@@ -243,6 +246,7 @@ def load(root: Path = Path("models")) -> Bundle:
         digest=digest,
         temperature=_temperature(facts, root),
         look=facts.get("look", {}),
+        tiles=facts.get("tiles", ""),
     )
 
 

@@ -6,6 +6,7 @@ copies, as training shows the network a tile in all of them.
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ Read = Callable[[Rows], NDArray[Any]]  # rows, rising -> their pixels (n, H, W, 
 
 STEP = 2**22  # values that are widened at a time
 TOGETHER = 256  # tiles that are compared at a time
+DROPPED_BITS = np.uint64(24)  # of a digest that is kept
 
 
 class Copies(NamedTuple):
@@ -37,8 +39,8 @@ def digests(pixels: NDArray[Any]) -> NDArray[np.uint64]:
     """
     weights = _weights(*pixels.shape[1:])
     plain = np.ascontiguousarray(pixels).view(f"u{pixels.dtype.itemsize}")
-    lines = plain.reshape(len(pixels), -1)
-    step = max(1, STEP // max(1, lines.shape[1]))
+    lines = plain.reshape(len(pixels), len(weights))
+    step = max(1, STEP // max(1, len(weights)))
     parts = [lines[i : i + step].astype(np.uint64) @ weights for i in range(0, len(lines), step)]
     return np.concatenate([np.empty(0, np.uint64), *parts])
 
@@ -66,12 +68,12 @@ def copies(keys: NDArray[np.uint64], read: Read) -> Copies:
     """
     _, place, counts = np.unique(keys, return_inverse=True, return_counts=True)
     shared = np.flatnonzero(counts[place] > 1)
-    plain, kinds, uniform = list[bytes](), list[bytes](), list[bool]()
+    plain, kinds, flat = list[bytes](), list[bytes](), list[bool]()
     for start in range(0, len(shared), TOGETHER):
         for tile in read(shared[start : start + TOGETHER]):
             plain.append(_short(tile.tobytes()))
             kinds.append(_short(min(each.tobytes() for each in symmetries(tile))))
-            uniform.append(bool((tile == tile[:1, :1]).all()))
+            flat.append(bool(uniform(tile[None])[0]))
     groups: dict[bytes, list[int]] = {}
     for i, kind in enumerate(kinds):
         groups.setdefault(kind, []).append(i)
@@ -82,8 +84,26 @@ def copies(keys: NDArray[np.uint64], read: Read) -> Copies:
         rows=shared[order],
         group=np.repeat(np.arange(len(kept)), [len(members) for members in kept]),
         look=np.array([looks[plain[i]] for i in order], np.int64),
-        uniform=np.array(uniform, bool)[order],
+        uniform=np.array(flat, bool)[order],
     )
+
+
+def kept(keys: NDArray[np.uint64]) -> str:
+    """Digests as text that a bundle can hold: five bytes of each, in order, each once."""
+    top = np.unique(keys >> DROPPED_BITS).astype(">u8").view(np.uint8).reshape(-1, 8)
+    return b64encode(top[:, 3:].tobytes()).decode()
+
+
+def among(keys: NDArray[np.uint64], text: str) -> NDArray[np.bool_]:
+    """Which of some digests (N,) are among those of ``kept``; of others one in 10^12 / len."""
+    parts = np.frombuffer(b64decode(text), np.uint8).reshape(-1, 5)
+    whole = np.concatenate([np.zeros((len(parts), 3), np.uint8), parts], axis=1)
+    return np.isin(keys >> DROPPED_BITS, whole.reshape(-1).view(">u8").astype(np.uint64))
+
+
+def uniform(pixels: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which of tiles (N, H, W, C) have one value a band."""
+    return np.asarray((pixels == pixels[:, :1, :1]).all(axis=(1, 2, 3)))
 
 
 def _short(content: bytes) -> bytes:

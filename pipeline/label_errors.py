@@ -30,6 +30,7 @@ COLUMNS = (
 FOLDS, EPOCHS = 4, 6
 SHOWN = 30  # tiles of the picture
 PER_ROW = 5
+SURE = 0.8  # share of labels that networks worth a hearing agree with
 BLOCK = 10  # tiles of a side of ground that stays in one fold
 
 
@@ -151,11 +152,16 @@ def draw(
 
 
 def say(found: Suspects, tiles: int, accuracy: float) -> None:
-    """What came of it, and what to do with it."""
+    """What came of it, how far to trust it, and what to do with it."""
     console.say(
         f"{len(found.rows):,} of {tiles:,} labels are suspect, about {found.share:.1%} are wrong "
         f"by the estimate of confident learning; the networks agree with {accuracy:.1%} of labels."
     )
+    if accuracy < SURE:
+        console.warn(
+            "networks that agree with so few labels err more often than these do: the estimate is "
+            "too high, and only the first of the ranking mean much. More --epochs may help."
+        )
     if len(found.rows):
         console.say(
             f"Look at {PICTURE}, then mend the labels, or keep of {OUT} the rows that are wrong "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.divide import Division
+from pipeline.duplicates import among, digests, uniform
 from pipeline.errors import SplitError
 from pipeline.leakage import KINDS, Leaks, find
 from pipeline.split import DROPPED, SPLITS, Codes
@@ -27,6 +28,7 @@ COLUMNS = (
 )  # fmt: skip
 COPY, NEAR_COPY = "copy of a tile in a later split", "near copy of a tile in a later split"
 SHOWN = 3
+TOGETHER = 1024  # tiles in memory while they are looked for
 
 
 def write(leaks: Leaks, split: Codes, ids: Sequence[str], path: Path = FILE) -> None:
@@ -129,3 +131,23 @@ def again(store: Store, measured: str) -> list[str]:
                 f"split.{'near_duplicates' if what.startswith('near') else 'duplicates'}=drop."
             )
     return told
+
+
+def known(store: Store, measured: str, bands: Sequence[int] | None, tiles: str) -> list[str]:
+    """The same of a store that a network was not trained on, from the digests that it brings.
+
+    ``bands`` are the places of the network's bands in the store's tiles; None: they are the same.
+    Near copies can't be told without the training tiles.
+    """
+    count = 0
+    for start in range(0, store.count(measured) if tiles else 0, TOGETHER):
+        pixels = store.pixels(measured, slice(start, start + TOGETHER))
+        pixels = pixels if bands is None else pixels[..., list(bands)]
+        count += int((among(digests(pixels), tiles) & ~uniform(pixels)).sum())
+    if not count:
+        return []
+    return [
+        f"{count:,} of {store.count(measured):,} {measured} tiles are tiles that the network was "
+        "trained on, turned or not, which makes it look better than it is. Leave them out with "
+        "source.exclude."
+    ]

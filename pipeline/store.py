@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipeline.duplicates import digests
 from pipeline.errors import StoreError
 from pipeline.packing import (
     FORMAT,
@@ -35,6 +36,7 @@ Label = TypeVar("Label", bound=np.integer[Any])
 __all__ = ["INDEX", "ROOT", "UNLABELLED", "Store", "StoreWriter", "count_tiles"]
 
 ROOT = Path("data/tiles")
+TOGETHER = 1024  # tiles in memory while digests are taken
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,13 @@ class Store:
             here = (wanted >= start) & (wanted < ends[number])
             out[here] = shard[wanted[here] - start]
         return out
+
+    def digests(self, split: str) -> NDArray[np.uint64]:
+        """Digests (N,) by which tiles of a split are known again."""
+        parts = [np.empty(0, np.uint64)]
+        for start in range(0, self.count(split), TOGETHER):
+            parts.append(digests(self.pixels(split, slice(start, start + TOGETHER))))
+        return np.concatenate(parts)
 
     def at(self, rows: NDArray[np.int64]) -> NDArray[np.generic]:
         """Pixels (N, H, W, C) of rising rows of the index, whatever their splits."""

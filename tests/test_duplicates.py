@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.duplicates import copies, digests, symmetries
+from pipeline.duplicates import among, copies, digests, kept, symmetries, uniform
 from tests.imagery import noise
 
 
@@ -55,3 +55,20 @@ def test_turned_tiles_and_uniform_ones_are_told_apart() -> None:
     look = dict(zip(found.rows.tolist(), found.look.tolist(), strict=True))
     assert look[0] == look[2] != look[3]
     assert set(found.rows[found.uniform]) == {1, 4}
+
+
+def test_tiles_are_known_again_from_what_a_bundle_keeps() -> None:
+    tiles = np.stack([noise(8, 8, 3, seed=seed) for seed in range(400)])
+    text = kept(digests(tiles[:200]))
+    turned = np.stack([np.rot90(tile) for tile in tiles])
+    for some in (tiles, turned, tiles.astype(np.uint16)):  # the values count, not their type
+        assert among(digests(some), text).tolist() == [True] * 200 + [False] * 200
+    assert len(text) == -(-200 * 5 // 3) * 4
+    assert not among(digests(tiles), kept(digests(tiles[:0]))).any()
+
+
+def test_uniform_tiles_have_one_value_a_band() -> None:
+    tiles = np.zeros((3, 4, 4, 2), np.uint8)
+    tiles[..., 1] = 9
+    tiles[1, 3, 3, 1] = 8
+    assert uniform(tiles).tolist() == [True, False, True]

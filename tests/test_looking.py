@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline import leaks, looking
+from pipeline.duplicates import kept
 from pipeline.leakage import find
 from pipeline.shift import Look
 from pipeline.split import SPLITS
@@ -44,6 +45,17 @@ def test_what_a_store_holds_again_is_told_and_shown(tmp_path: Path) -> None:
     assert [picture.path.name for picture in pictures] == ["bands.png", "near_copies.png"]
     for picture in pictures:
         assert picture.path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_tiles_of_training_are_known_again_in_another_store(tmp_path: Path) -> None:
+    text = kept(little.store(tmp_path / "tiles").digests("train"))
+    other = _leaked(tmp_path / "other")  # its test tile 5 is a training tile
+    (told,) = leaks.known(other, "test", None, text)
+    assert told.startswith("1 of 31 test tiles are tiles that the network was trained on")
+    assert leaks.known(other, "validation", None, text) == []
+    assert leaks.known(other, "test", (3, 2, 1, 0), text) == []  # what the network would see
+    assert leaks.known(other, "test", None, "") == []  # a bundle of an earlier version
+    assert leaks.known(other, "train", (0, 1, 2, 3), text)[0].startswith("90 of 90 train tiles")
 
 
 def test_a_clean_store_of_an_earlier_version_has_nothing_to_show(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline import mistakes
-from pipeline.figures.gallery import Line, Row, Shown, gallery
+from pipeline.figures.gallery import Line, Row, Shown, fitted, gallery
 from pipeline.mistakes import Measured
 from tests import little
 
@@ -70,7 +70,7 @@ def test_pictures_are_drawn_as_far_as_there_is_something_to_show(
 
 def test_no_words_of_a_gallery_lie_on_each_other() -> None:
     tile = little.tiles(np.zeros(1, np.int64), 0)[0]
-    long = "a class with an uncommonly long name 100%"
+    long = "predicted WIDE VEGETATION MAMMOTHS 100%"
     shown = Shown(tile, [Line("scene_with_a_long_name_1:1008:1008"), Line(long, "#112233")])
     figure = gallery([Row("One taken for another", [shown] * 4)] * 2, little.BANDS, "Title", "Why.")
     figure.canvas.draw()
@@ -80,3 +80,12 @@ def test_no_words_of_a_gallery_lie_on_each_other() -> None:
         assert not [other for other in boxes[i + 1 :] if one.overlaps(other)]
     for image in axes.images:
         assert not [box for box in boxes if box.overlaps(image.get_window_extent())]
+
+
+def test_lines_that_do_not_fit_lose_their_middle_and_keep_their_end() -> None:
+    assert fitted("short", 2.0) == "short"
+    cut = fitted("predicted HerbaceousVegetation 44%", 1.2)
+    assert cut.startswith("predicted")
+    assert "\u2026" in cut
+    assert cut.endswith("44%")
+    assert len(fitted("wwwwwwwwwwwwwwwwwwwwwww", 0.5)) < len(fitted("iiiiiiiiiiiiiiiiiiiiiii", 0.5))

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from pipeline.figures.canvas import FAINT, INK, sheet
 from pipeline.shift import HIGH, LOW, Look
 
 COLOURS = ("#999999", "#0077BB", "#CC3311", "#009988")
 COLUMNS = 4
+HIDDEN = 4  # times as high as another is too high to share a scale
 
 
 def spread(looks: Mapping[str, Look], title: str, caption: str = "") -> Figure:
@@ -23,14 +25,18 @@ def spread(looks: Mapping[str, Look], title: str, caption: str = "") -> Figure:
         2.75 * columns + 0.4,
         2.2 * rows + 1.3,
         title,
-        "Share of pixels by value; ends hold what lies beyond. Ticks below: the range of all but "
+        "Share of pixels by value, each set on its own scale where one would hide another; ends "
+        "hold what lies beyond. Ticks below: the range of all but "
         f"two in a thousand pixels of {next(iter(looks))}. {caption}".strip(),
     )
     grid = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
     for i, (axes, band) in enumerate(zip(grid, bands, strict=False)):
+        peaks = [float(_density(look, i).max()) for look in looks.values()]
+        apart = max(peaks) > HIDDEN * min(peaks)
         for (name, look), colour in zip(looks.items(), COLOURS, strict=False):
             edges = np.linspace(look.edges[i, 0], look.edges[i, 1], look.counts.shape[1] + 1)
-            share = look.counts[i] / max(1, look.counts[i].sum()) / (edges[1] - edges[0])
+            share = _density(look, i)
+            share /= share.max() if apart else 1.0
             first = name == next(iter(looks))
             axes.stairs(share, edges, color=colour, fill=first, alpha=0.5 if first else 1.0,
                         linewidth=1.3, label=name)  # fmt: skip
@@ -50,3 +56,9 @@ def spread(looks: Mapping[str, Look], title: str, caption: str = "") -> Figure:
     handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper right", ncols=4, frameon=False, fontsize=8)
     return figure
+
+
+def _density(look: Look, band: int) -> NDArray[np.float64]:
+    """Share of pixels a unit of value, in each bin."""
+    width = (look.edges[band, 1] - look.edges[band, 0]) / look.counts.shape[1]
+    return np.asarray(look.counts[band] / max(1, look.counts[band].sum()) / width, np.float64)

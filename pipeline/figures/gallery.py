@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 from pipeline.figures.canvas import FAINT, INK, Stretch, canvas, panel
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 UNIT = 0.72  # inches that a tile is wide
 WIDE = 2 * 1.04 + 0.3  # of a tile in two looks, in units
 LINE = 0.27  # height of a line of words
-LETTERS = 29  # of a line above a tile
+SIZE = 7  # of the letters, in points
+SWATCH = 0.22  # width of a colour before a line, in units
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,26 @@ def _draw(
 ) -> None:
     for i, line in enumerate(shown.lines, start=lines - len(shown.lines)):
         middle = y + LINE * (i + 0.55)
-        indent = 0.22 if line.colour else 0.0
+        indent = SWATCH if line.colour else 0.0
         if line.colour:
             axes.add_patch(Rectangle((x, middle - 0.08), 0.16, 0.16, color=line.colour))
         colour = INK if line.colour else FAINT
-        text = line.text if len(line.text) <= LETTERS else line.text[: LETTERS - 1] + "\u2026"
-        axes.text(x + indent, middle, text, fontsize=7, color=colour, va="center")
+        text = fitted(line.text, UNIT * (WIDE - 0.15 - indent))
+        axes.text(x + indent, middle, text, fontsize=SIZE, color=colour, va="center")
     look = stretch.apply(shown.pixels)
     for i, chosen in enumerate((bands.natural, bands.false_colour)):
         panel(axes, look[..., list(chosen)], x + 1.04 * i, y + LINE * lines + 0.05, (1.0, 1.0))
+
+
+def fitted(text: str, inches: float) -> str:
+    """A line that is no wider; of a longer one the middle goes, as its end tells tiles apart."""
+    kept, shown = len(text), text
+    while kept > 2 and _width(shown) > inches:
+        kept -= 1
+        shown = text[: kept - kept // 2] + "\u2026" + text[len(text) - kept // 2 :]
+    return shown
+
+
+def _width(text: str) -> float:
+    """Inches that a line takes."""
+    return float(TextPath((0, 0), text, size=SIZE).get_extents().width) / 72

@@ -108,9 +108,18 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
     telling.classified(summary, measured.counts, found.classes, rows)
     if members:
         telling.voted(summary["ensemble"])
-    for sentence in leaks.again(trained.store, split):
+    for sentence in _leaked(trained, split):
         console.warn(sentence)
     return summary
+
+
+def _leaked(trained: Trained, split: str) -> list[str]:
+    """What the network saw in training of the tiles that it is measured on."""
+    store, bundle = trained.store, trained.bundle
+    if bundle.data_digest == store.digest:
+        return leaks.again(store, split)
+    bands = trained.match.bands if trained.match else None
+    return leaks.known(store, split, bands, bundle.tiles)
 
 
 def gather(trained: Trained, probabilities: NDArray[Any], split: str, places: str) -> Evidence:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import bundle, calibration, donor, members
 from pipeline.console import say
+from pipeline.duplicates import kept as as_text
 from pipeline.ensemble import Ensemble, member_of
 from pipeline.network import Network
 from pipeline.side_by_side import Crew, at_once
@@ -102,6 +103,7 @@ def run(
             data_digest=store.digest,
             params=params,
             look=store.looks.get("train"),
+            tiles=as_text(store.digests("train")),
             root=MODELS,
         )
         say(f"{told}, in {MODELS}/ ({kept.digest[:12]}).")
