@@ -202,9 +202,9 @@ def main() -> None:
     parser.add_argument("models", nargs="*", help="of conf/model; all if none is named")
     arguments = parser.parse_args()
     results = saved()
-    # timm is an optional extra, the encoder is the vgg under other names, and the speedrun has a
-    # measurement of its own.
-    left_out = {"timm", "encoder", "speedrun"}
+    # timm is an optional extra, the encoder is the vgg under other names, and the speedrun and the
+    # wide network of an ensemble have measurements of their own.
+    left_out = {"timm", "encoder", "speedrun", "wide"}
     every = sorted({path.stem for path in MODELS.glob("*.yaml")} - left_out)
     wanted = arguments.models or every
     todo = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import yaml
 from benchmarks import speedrun
 from benchmarks.speedrun import (
     FIRST,
+    METRICS,
     RESULT,
     RUNGS,
+    SHARE,
     VARIANTS,
     Score,
     Study,
@@ -118,8 +121,12 @@ def test_the_page_holds_the_goal_the_record_and_the_default() -> None:
 
 def test_what_was_written_is_of_this_record_and_these_variants() -> None:
     page = RESULT.read_text(encoding="utf-8")
-    goal, reached = re.findall(r"(\d\d\.\d\d) ?%", page)[:2]
-    assert float(reached) >= float(goal)
+    # The goal is of the default run as it was then; it moves by some tenths with the code.
+    found = re.search(r"test tiles, (\d+\.\d+)%,.* epochs, (\d+\.\d+) % ±", " ".join(page.split()))
+    assert found
+    goal = SHARE * json.loads(METRICS.read_text(encoding="utf-8"))["accuracy"]
+    assert float(found[1]) / 100 == pytest.approx(goal, abs=0.01)
+    assert float(found[2]) >= float(found[1])
     rows = [line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")][1:]
     assert rows == NAMES
     assert f": {RECORD.train.epochs} epochs, " in page
