@@ -16,6 +16,7 @@ from torch import Tensor
 from pipeline import sampling
 from pipeline.augment import Augment, generators
 from pipeline.console import say
+from pipeline.distortions import Draws
 from pipeline.errors import TrainingError
 from pipeline.feeding import Mode, Resident, Streamed, Tiles, choose, room
 from pipeline.mixing import Mixture, mix, mixes, plan
@@ -82,13 +83,20 @@ class TrainingBatches:
     def __iter__(self) -> Iterator[Batch]:
         parts = shares(self.order, batch_size=self.batch_size, rank=self.rank, ranks=self.ranks)
         self.tiles.start(self.order)
-        keys = (self.order.seed or 0, self.order.epoch, self.rank)
-        randoms = generators(self.tiles.device, len(self), *keys)
+        # Of the global batch: what becomes of a tile is the same on any number of ranks.
+        randoms = generators(self.tiles.device, len(self), self.order.seed or 0, self.order.epoch)
+        make = self._mixed if mixes(self.augment.section) else self._plain
         for step, ((batch, rows), random) in enumerate(zip(parts, randoms, strict=True)):
-            pixels, labels = self.tiles.take(rows)
-            pixels = self.augment(pixels, random, self._ways(rows))
-            made = Batch(pixels, labels, self._share(batch, rows))
-            yield self._mixed(made, batch, step) if mixes(self.augment.section) else made
+            yield make(batch, rows, random, step)
+
+    def _plain(self, batch: Rows, rows: Rows, random: torch.Generator, _: int) -> Batch:
+        own = None if self.ranks == 1 else slice(self.rank, None, self.ranks)
+        pixels, labels = self._augmented(rows, Draws(random, len(batch), own))
+        return Batch(pixels, labels, self._share(batch, rows))
+
+    def _augmented(self, rows: Rows, draws: Draws) -> tuple[Tensor, Tensor]:
+        pixels, labels = self.tiles.take(rows)
+        return self.augment(pixels, draws, self._ways(rows)), labels
 
     def _ways(self, rows: Rows) -> Tensor | None:
         if self.turns is None:
@@ -106,19 +114,18 @@ class TrainingBatches:
         """Weight in the loss of each of these tiles."""
         return np.asarray(self.class_weights[self.labels[rows]])
 
-    def _mixed(self, made: Batch, batch: Rows, step: int) -> Batch:
-        """A batch with its tiles mixed; what the other ranks mix counts in the share."""
-        height, width = made.pixels.shape[2:]
+    def _mixed(self, batch: Rows, rows: Rows, random: torch.Generator, step: int) -> Batch:
+        """A batch with its tiles mixed, with those of other ranks, too."""
+        height, width, _ = self.tiles.tile_shape
         keys = (self.order.seed or 0, self.order.epoch, step)
-        parts = [batch[rank :: self.ranks] for rank in range(self.ranks)]
-        plans = [
-            plan(self.augment.section, len(rows), (height, width), *keys, rank)
-            for rank, rows in enumerate(parts)
-        ]
-        weights = [how.weight(self.weights(rows)) for how, rows in zip(plans, parts, strict=True)]
-        share = self.ranks * weights[self.rank] / sum(weights) if any(weights) else 0.0
-        pixels, mixture = mix(made.pixels, made.labels, plans[self.rank])
-        return Batch(pixels, made.labels, share, mixture)
+        whole = plan(self.augment.section, len(batch), (height, width), *keys)
+        places, how = whole.part(slice(self.rank, None, self.ranks))
+        own = None if self.ranks == 1 else torch.from_numpy(places).to(self.tiles.device)
+        pixels, labels = self._augmented(batch[places], Draws(random, len(batch), own))
+        total = whole.weight(self.weights(batch))
+        share = self.ranks * how.weight(self.weights(batch[places])) / total if total else 0.0
+        pixels, mixture = mix(pixels, labels, how)
+        return Batch(pixels, labels[: len(rows)], share, mixture)
 
 
 def _turns(tiles: int, seed: int, epoch: int) -> NDArray[np.int64]:

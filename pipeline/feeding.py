@@ -38,6 +38,7 @@ class Tiles(Protocol):
 
     device: torch.device
     tile_bytes: int
+    tile_shape: tuple[int, int, int]  # (H, W, C)
     labels: Tensor  # (N,) whole numbers, on the device
 
     def __len__(self) -> int:
@@ -75,6 +76,8 @@ class Resident:
         self.device = device
         self.pixels, self.type = on_device(pixels, device)
         self.tile_bytes = pixels.nbytes // max(1, len(pixels))
+        _, height, width, bands = pixels.shape
+        self.tile_shape = (height, width, bands)
         kind = narrowest(int(labels.max(initial=0)))
         self.labels = torch.from_numpy(labels.astype(kind)).to(device)
 
@@ -107,7 +110,7 @@ class Streamed:
 
     def __init__(self, store: Store, split: str, device: torch.device) -> None:
         self.store, self.split, self.device = store, split, device
-        self.tile_bytes = store.tile_bytes
+        self.tile_bytes, self.tile_shape = store.tile_bytes, store.tile_shape
         labels = store.labels_as(split, narrowest(len(store.classes)))
         self.labels = torch.from_numpy(labels).to(device)
         self.type = torch.from_numpy(np.empty(0, store.dtype)).dtype
