@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -20,7 +20,7 @@ from pipeline.distortions import Draws
 from pipeline.errors import TrainingError
 from pipeline.feeding import Mode, Resident, Streamed, Tiles, choose, room
 from pipeline.mixing import Mixture, mix, mixes, plan
-from pipeline.order import Order, Rows, bootstrap, shares, steps
+from pipeline.order import Order, Rows, bootstrap, borders, shares, steps
 
 if TYPE_CHECKING:
     from pipeline.schema import AugmentSection, DataSection, TrainSection
@@ -81,12 +81,17 @@ class TrainingBatches:
         return steps(self.order.length, self.batch_size, self.ranks)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.after(0)
+
+    def after(self, done: int) -> Iterator[Batch]:
+        """The batches after so many steps of the epoch."""
         parts = shares(self.order, batch_size=self.batch_size, rank=self.rank, ranks=self.ranks)
-        self.tiles.start(self.order)
+        self.tiles.start(self.order, borders(self.order.length, self.batch_size, self.ranks)[done])
         # Of the global batch: what becomes of a tile is the same on any number of ranks.
         randoms = generators(self.tiles.device, len(self), self.order.seed or 0, self.order.epoch)
         make = self._mixed if mixes(self.augment.section) else self._plain
-        for step, ((batch, rows), random) in enumerate(zip(parts, randoms, strict=True)):
+        all_steps = enumerate(zip(parts, randoms, strict=True))
+        for step, ((batch, rows), random) in islice(all_steps, done, None):
             yield make(batch, rows, random, step)
 
     def _plain(self, batch: Rows, rows: Rows, random: torch.Generator, _: int) -> Batch:
@@ -147,6 +152,9 @@ class Batches(Protocol):
     def __iter__(self) -> Iterator[Batch]:
         """Each once, in order."""
 
+    def after(self, done: int) -> Iterator[Batch]:
+        """The same without so many at the beginning."""
+
 
 class Chunk:
     """Some batches in a row, each made when it is asked for."""
@@ -164,19 +172,28 @@ class Chunks:
 
     What Lightning does around each batch takes longer than a step of a small network on small
     tiles: with the lecture's network a third of the time went there.
+
+    Args:
+        batches: Of the epoch.
+        done: How many of them were taken before training was broken off.
     """
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Batches, done: int = 0) -> None:
         self.batches = batches
+        self.done = done
 
     def __len__(self) -> int:
-        return math.ceil(len(self.batches) / CHUNK)
+        return math.ceil((len(self.batches) - self.done) / CHUNK)
 
     def __iter__(self) -> Iterator[Chunk]:
-        batches, left = iter(self.batches), len(self.batches)
+        batches, left = self.batches.after(self.done), len(self.batches) - self.done
         while left > 0:
             yield Chunk(batches, min(CHUNK, left))
             left -= CHUNK
+
+    def first(self) -> Chunk:
+        """The first chunk of the whole epoch."""
+        return Chunk(iter(self.batches), CHUNK)
 
 
 class PlainBatches:
@@ -225,6 +242,7 @@ class TileData(pl.LightningDataModule):
         self.weights = weights
         self.factors = sampling.factors(train.sampling, store.classes, store.counts["train"])
         self.feed = feed
+        self.done: Callable[[], int] = lambda: 0  # steps of the epoch that were taken before
         self.splits: dict[str, Tiles] = {}
 
     def setup(self, stage: str) -> None:
@@ -263,7 +281,7 @@ class TileData(pl.LightningDataModule):
             ranks=trainer.world_size,
             counts=self._counts(trainer.current_epoch),
         )
-        return Chunks(batches)
+        return Chunks(batches, self.done())
 
     def _counts(self, epoch: int) -> Rows | None:
         """How often each training tile comes in an epoch; None for once."""

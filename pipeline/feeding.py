@@ -44,8 +44,8 @@ class Tiles(Protocol):
     def __len__(self) -> int:
         """Tiles of the split."""
 
-    def start(self, order: Order) -> None:
-        """Begin an epoch."""
+    def start(self, order: Order, skipped: int = 0) -> None:
+        """Begin an epoch, perhaps after so many tiles of it."""
 
     def take(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Tiles (n, C, H, W) as floats and labels (n,), at rows in the order of the epoch."""
@@ -84,7 +84,7 @@ class Resident:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def start(self, order: Order) -> None:
+    def start(self, order: Order, skipped: int = 0) -> None:
         """Nothing to prepare: any tile is as near as any other."""
 
     def take(self, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -117,13 +117,14 @@ class Streamed:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="tiles")
         self._coming: Iterator[Tensor] = iter(())
         self._held: deque[Held] = deque()
+        self._read = 0  # tiles, or passed over
         self._window = 1  # tiles
         self._where = np.empty(0, np.int64)  # of each window: place of its first tile
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def start(self, order: Order) -> None:
+    def start(self, order: Order, skipped: int = 0) -> None:
         """Begin to read; ``take`` then goes through the order once."""
         self._window = order.window
         self._where = np.empty(-(-order.tiles // order.window), np.int64)
@@ -132,7 +133,13 @@ class Streamed:
             self._where[window.start // self._window] = place
             place += len(window)
         self._held.clear()
-        self._coming = ahead(self._reader, (self._job(group) for group in order.windows()))
+        groups, self._read = order.windows(), 0
+        for size in order.sizes():  # groups that are over are not read again
+            if skipped < size:
+                break
+            skipped -= size
+            self._read += sum(map(len, next(groups)))
+        self._coming = ahead(self._reader, (self._job(group) for group in groups))
 
     def take(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Tiles (n, C, H, W) as floats and labels (n,) at the next rows of the order."""
@@ -145,9 +152,9 @@ class Streamed:
 
     def _hold(self, first: int, last: int) -> None:
         """Read on until the last place is there; let go what lies before the first."""
-        while not self._held or last >= self._held[-1].start + len(self._held[-1].pixels):
-            end = self._held[-1].start + len(self._held[-1].pixels) if self._held else 0
-            self._held.append(Held(end, next(self._coming)))
+        while last >= self._read:
+            self._held.append(Held(self._read, next(self._coming)))
+            self._read += len(self._held[-1].pixels)
         while first >= self._held[0].start + len(self._held[0].pixels):
             self._held.popleft()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.augment import Augment
 from pipeline.data import Batch, PlainBatches, TrainingBatches
 from pipeline.errors import TrainingError
-from pipeline.feeding import Resident, Streamed
+from pipeline.feeding import Resident, Streamed, Tiles
 from pipeline.order import Order, shares, steps
 from pipeline.schema import AugmentSection
 from pipeline.tasks.classifier import Counts
@@ -115,7 +115,7 @@ def test_streamed_tiles_are_mixed_with_those_of_other_ranks_too(
     store = little.store(tmp_path / "tiles")
     resident = Resident(store.pixels("train"), store.labels("train"), CPU)
     augment = Augment(EVERY.model_copy(update={"mixup": 0.5}), [90] * 4, [60] * 4)
-    ways = [resident, Streamed(store, "train", CPU)]
+    ways: list[Tiles] = [resident, Streamed(store, "train", CPU)]
     each = [
         list(TrainingBatches(tiles, augment, np.ones(3), batch_size=4, seed=1, epoch=0, rank=1,
                              ranks=2))

@@ -326,7 +326,7 @@ def test_processes_of_members_end_with_the_one_that_started_them(
     place: Path, number: signal.Signals
 ) -> None:
     with begin(place, 2) as process:
-        wait_for(process, place, "member1/best.ckpt")
+        wait_for(process, place, "member1/ranks*.ckpt")
         assert len(processes_of(place)) >= 3
         process.send_signal(number)
         process.communicate(timeout=60)

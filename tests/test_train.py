@@ -30,7 +30,8 @@ from pipeline.schema import (
 )
 from pipeline.stages import train
 from pipeline.store import Store
-from pipeline.tasks.trainer import direction, make, precision
+from pipeline.tasks.keeping import direction
+from pipeline.tasks.trainer import make, precision
 from pipeline.types import Classes
 from tests import little
 
