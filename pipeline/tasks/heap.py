@@ -15,8 +15,8 @@ def keep() -> None:
     """Have the C library keep memory that was freed.
 
     glibc hands large pieces back to the system when a step is through, and the next step gets them
-    anew, page by page and zeroed: a tenth of the time of ``vgg`` with augmentation on a CPU, and
-    more. Other C libraries have no such setting. A user's own stands.
+    anew, page by page and zeroed: a twentieth to a tenth of the time of ``vgg`` on a CPU. Other C
+    libraries have no such setting. A user's own stands.
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
