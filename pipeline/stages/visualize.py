@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import console, report
-from pipeline.looks import activations, choosing, filters, kernels, pitfalls, reconstructions
+from pipeline.looks import (
+    activations,
+    attributions,
+    choosing,
+    filters,
+    kernels,
+    pitfalls,
+    reconstructions,
+)
 from pipeline.looks.base import Look
 from pipeline.report import Inside, Section, Subject
 from pipeline.trained import Trained
@@ -26,6 +34,7 @@ LOOKS: tuple[Callable[[Look], list[Section]], ...] = (
     pitfalls.draw,
     filters.draw,
     activations.draw,
+    attributions.draw,
     kernels.draw,
 )
 
