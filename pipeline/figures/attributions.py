@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ MARKS = "osD^v*P"
 def maps(
     views: Mapping[str, NDArray[Any]],
     columns: Mapping[str, NDArray[Any]],
+    signed: Collection[str],
     headings: Sequence[str],
     title: str,
     caption: str,
@@ -31,12 +32,13 @@ def maps(
 
     Args:
         views: Heading -> (N, H, W, 3), values from 0 to 1.
-        columns: Heading -> (N, H, W); maps of both signs are centred on white, others begin dark.
+        columns: Heading -> (N, H, W).
+        signed: Headings of columns that are centred on white; others begin dark.
         headings: At the left of each row, in lines.
         title: Over everything.
         caption: Below, before what is said of the colours.
     """
-    left, top = 1.5, 0.55
+    left, top = 1.5, 0.25
     width = left + 1.06 * (len(views) + len(columns)) + 0.15
     figure, axes = canvas(
         width,
@@ -53,9 +55,8 @@ def maps(
     for column, (name, images) in enumerate({**views, **columns}.items()):
         x = left + 1.06 * column + (0.15 if name in columns else 0.0)
         axes.text(x + 0.5, top - 0.08, name, ha="center", va="bottom", fontsize=7.5, color=INK)
-        signed = name in columns and bool((images < 0).any())
         for row, image in enumerate(images):
-            look = {} if name in views else _look(image, signed)
+            look = {} if name in views else _look(image, name in signed)
             panel(axes, image, x, top + 1.06 * row, (1.0, 1.0), **look)
     return figure
 
@@ -77,7 +78,7 @@ def by_band(
     caption: str,
 ) -> Figure:
     """A row a tile: the tile in some looks, then a map (N, H, W, C) band by band on one scale."""
-    left, top = 1.5, 0.4
+    left, top = 1.5, 0.0
     width = left + 1.06 * (len(views) + len(bands)) + 0.15
     figure, axes = canvas(
         width,
@@ -142,7 +143,7 @@ def bands(
         max(6.0, grid[1] * wide),
         grid[0] * high + 1.1,
         title,
-        f"{caption} Mean over tiles in per cent; below it, where the middle four of five tiles lie.",
+        f"{caption} Means in per cent; below each, where the middle four of five tiles lie.",
     )
     for axes, spread in zip(np.ravel(figure.subplots(*grid)), spreads, strict=True):
         _cells(axes, spread, rows, columns)
@@ -163,13 +164,13 @@ def _cells(axes: Axes, spread: Spread, rows: Sequence[str], columns: Sequence[st
         red, green, blue, _ = drawn.to_rgba(spread.mean[row, column])
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.5
         colour = "white" if dark else INK
+        place: dict[str, Any] = {"ha": "center", "va": "center", "color": colour}
         value, low, high = (
-            100 * part[row, column] for part in (spread.mean, spread.low, spread.high)
+            _number(100 * float(part[row, column]))
+            for part in (spread.mean, spread.low, spread.high)
         )
-        axes.text(column, row - 0.12, _number(value), ha="center", va="center", fontsize=9,
-                  color=colour)  # fmt: skip
-        text = f"{_number(low)} to {_number(high)}"
-        axes.text(column, row + 0.27, text, ha="center", va="center", fontsize=6, color=colour)
+        axes.text(column, row - 0.12, value, fontsize=9, **place)
+        axes.text(column, row + 0.27, f"{low} to {high}", fontsize=6, **place)
     axes.set_title(spread.heading, loc="left", fontsize=9, color=INK)
     axes.set_xticks(range(len(columns)), list(columns), fontsize=8)
     axes.set_yticks(range(len(rows)), list(rows), fontsize=8)

@@ -19,6 +19,7 @@ from pipeline.report import Picture, Section
 from pipeline.trust import Removal, Sanity, Trust
 
 BANDS: Method = "integrated_gradients"  # which adds up, so that a band's share means something
+SIGNED: tuple[Method, ...] = ("integrated_gradients", "occlusion")
 TRUSTED = 4  # tiles a class that methods are tested on
 MAPS = (
     "What in a tile speaks for the class that the network names, asked in several ways: how the "
@@ -86,15 +87,16 @@ def of_tiles(look: Look, methods: list[Method], told: str) -> Section:
     shown, bundle = look.shown, look.trained.bundle
     found = bundle.probabilities(shown.pixels, batch_size=look.settings.batch_size)
     named = found.argmax(axis=1)
-    maps = {m: attributions.attribute(bundle.network, shown.pixels, named, m) for m in methods}
-    look.save_arrays("attributions", {"rows": np.array(shown.rows), "class": named, **maps})
+    made = {m: attributions.attribute(bundle.network, shown.pixels, named, m) for m in methods}
+    arrays = {"rows": np.array(shown.rows), "class": named}
+    look.save_arrays("attributions", arrays | {str(m): maps for m, maps in made.items()})
     headings = [
         _heading(true, bundle.classes.names[label], float(found[i, label]))
         for i, (true, label) in enumerate(zip(shown.names, named, strict=True))
     ]
-    pictures = [_by_pixel(look, maps, headings)]
-    if BANDS in maps:
-        pictures.append(_by_band(look, maps[BANDS], named, headings))
+    pictures = [_by_pixel(look, made, headings)]
+    if BANDS in made:
+        pictures.append(_by_band(look, made[BANDS], named, headings))
     return Section("attributions", "What speaks for the class", f"{MAPS} {told}".strip(), pictures)
 
 
@@ -119,6 +121,7 @@ def _by_pixel(look: Look, maps: Mapping[Method, Floats], headings: list[str]) ->
     figure = figures.maps(
         _views(look),
         columns,
+        [name for name, m in zip(columns, maps, strict=True) if m in SIGNED],
         headings,
         "What speaks for the class, pixel by pixel",
         "All bands of a pixel are added up; of gradients, their magnitudes.",
@@ -130,7 +133,7 @@ def _by_pixel(look: Look, maps: Mapping[Method, Floats], headings: list[str]) ->
 
 def _by_band(look: Look, maps: Floats, named: NDArray[np.int64], headings: list[str]) -> Picture:
     network = look.trained.bundle.network
-    errors = attributions.completeness(network, look.shown.pixels, named, maps)
+    errors = 100 * attributions.completeness(network, look.shown.pixels, named, maps)
     figure = figures.by_band(
         _views(look),
         maps,
@@ -139,7 +142,7 @@ def _by_band(look: Look, maps: Floats, named: NDArray[np.int64], headings: list[
         headings,
         "Integrated gradients, band by band",
         "They add up to the class's output less that of the mean tile, up to "
-        f"{100 * float(np.median(errors)):.1f} % (median; at most {100 * float(errors.max()):.1f} %).",
+        f"{float(np.median(errors)):.1f} % (median; at most {float(errors.max()):.1f} %).",
     )
     path = look.save(figure, "attributions_bands.png")
     alt = "Tiles beside maps of what each of their bands adds to the output of their class."
