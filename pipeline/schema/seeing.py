@@ -25,7 +25,8 @@ class AttributionsSection(Section):
 class DreamsSection(Section):
     """Tiles that are made up to excite a class or a filter most."""
 
-    steps: Count = 96  # of the ascent
+    steps: Count = 64  # of the ascent
+    starts: Count = 3  # random tiles that it begins with; the best is kept
     classes: list[str] | None = None  # by name; None: all
     layer: str | None = None  # whose filters; None: the last convolution's maps
     filters: list[Annotated[int, Field(ge=0)]] | None = None  # None: the strongest on test tiles

@@ -12,6 +12,7 @@ from pipeline.looks import (
     activations,
     attributions,
     choosing,
+    dreams,
     filters,
     kernels,
     pitfalls,
@@ -27,7 +28,11 @@ if TYPE_CHECKING:
 REPORTS = Path("reports")
 OUT = REPORTS / "visualize"
 # What refuses a setting before any work is done.
-CHECKS: tuple[Callable[[Trained, VisualizeSection], None], ...] = (filters.check, kernels.check)
+CHECKS: tuple[Callable[[Trained, VisualizeSection], None], ...] = (
+    filters.check,
+    kernels.check,
+    dreams.check,
+)
 # Sections of the page, in its order.
 LOOKS: tuple[Callable[[Look], list[Section]], ...] = (
     reconstructions.draw,
@@ -35,6 +40,7 @@ LOOKS: tuple[Callable[[Look], list[Section]], ...] = (
     filters.draw,
     activations.draw,
     attributions.draw,
+    dreams.draw,
     kernels.draw,
 )
 

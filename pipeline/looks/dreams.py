@@ -1,0 +1,177 @@
+"""The tiles that would excite each class, and some filters, most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline import dreams, probes, steps
+from pipeline.dreams import Floats, Plausible
+from pipeline.errors import ConfigError, NetworkError
+from pipeline.figures import canvas
+from pipeline.figures import dreams as figures
+from pipeline.figures.dreams import Row
+from pipeline.looks.base import SPLIT, Look
+from pipeline.report import Picture, Section
+from pipeline.trained import Trained
+
+if TYPE_CHECKING:
+    from pipeline.schema import DreamsSection, VisualizeSection
+
+FILTERS = 6  # that are shown unless some are named
+TRAINING = 300  # tiles that say what is plausible
+TILES = 1000  # of the test split that are searched for the real tile
+TEXT = (
+    "Tiles that nobody took: made from noise, step by step, so that they excite a class or a "
+    "filter most, within the range of the training pixels. What the network asks for shows in "
+    "them; what it needs not, a scene's sense or its shapes, does not."
+)
+
+
+def check(trained: Trained, settings: VisualizeSection) -> None:
+    """Refuse classes, a layer and filters that are not there."""
+    if settings.dreams is None:
+        return
+    classes = trained.bundle.classes
+    for name in settings.dreams.classes or ():
+        classes.index(name)
+    if settings.dreams.layer is not None:
+        _layer(trained, settings.dreams, trained.store.pixels(SPLIT, slice(1)))
+
+
+def draw(look: Look) -> list[Section]:
+    """Dreams of the classes, if the network tells any, and of a layer's filters, if it has any."""
+    settings, trained = look.settings.dreams, look.trained
+    if settings is None:
+        return []
+    training = _some(trained, "train", TRAINING)
+    plausible = Plausible.of(training)
+    stretch = canvas.Stretch.of(training)
+    real = _some(trained, SPLIT, TILES)
+    pictures = []
+    if not trained.bundle.reconstructs:
+        pictures.append(_of_classes(look, settings, plausible, stretch, real))
+    layer = _layer(trained, settings, real[:1])
+    if layer is not None:
+        pictures.append(_of_filters(look, settings, plausible, stretch, real, layer))
+    return [Section("dreams", "What it dreams of", TEXT, pictures)] if pictures else []
+
+
+def _some(trained: Trained, split: str, most: int) -> NDArray[Any]:
+    """Up to so many tiles of a split, evenly from end to end."""
+    count = trained.store.count(split)
+    rows = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+    return trained.store.pixels(split, rows)
+
+
+def _layer(trained: Trained, settings: DreamsSection, tile: NDArray[Any]) -> str | None:
+    """The layer named in ``visualize.dreams.layer``, or that of the last maps; None without any."""
+    network = trained.bundle.network
+    if settings.layer is None:
+        try:
+            return steps.last_map(network, tile)
+        except NetworkError:
+            return None
+    out = probes.activations(network, tile, [settings.layer])[settings.layer]
+    if out.ndim != 4:
+        raise NetworkError(
+            f"Expected a layer with maps in visualize.dreams.layer, got {settings.layer}, which "
+            "has none."
+        )
+    wrong = [index for index in settings.filters or () if index >= out.shape[1]]
+    if wrong:
+        raise ConfigError(
+            f"Expected filters of {settings.layer} from 0 to {out.shape[1] - 1} in "
+            f"visualize.dreams.filters, got {wrong}."
+        )
+    return settings.layer
+
+
+def _of_classes(
+    look: Look, settings: DreamsSection, plausible: Plausible, stretch: canvas.Stretch,
+    real: NDArray[Any],
+) -> Picture:  # fmt: skip
+    bundle = look.trained.bundle
+    names = bundle.classes.names if settings.classes is None else settings.classes
+    chosen = [bundle.classes.index(name) for name in names]
+    made = dreams.dream(bundle.network, plausible, bundle.tile_size, chosen, None, settings.steps,
+                        settings.starts, settings.seed)  # fmt: skip
+    heard = dreams.answers(bundle.network, real)
+    look.save_arrays("dreams_classes", {"class": np.array(chosen), "pixels": made.pixels,
+                                        "log_odds": made.reached})  # fmt: skip
+    named = heard.argmax(axis=1)
+    rows = []
+    for i, (label, name) in enumerate(zip(chosen, names, strict=True)):
+        best, mine = int(heard[:, label].argmax()), real[named == label]
+        usual = mine if len(mine) else real
+        rows.append(
+            Row(
+                f"{name}\nlog-odds {made.reached[i]:.0f}\nof real tiles\nat most "
+                f"{heard[best, label]:.0f}",
+                made.pixels[i],
+                real[best],
+                usual.mean(axis=(1, 2)),
+            )
+        )
+    figure = figures.dreams(
+        rows,
+        look.bands,
+        stretch,
+        "What each class would look like at its most",
+        f"{_told(plausible, look, settings)} Beside it the one of {len(real):,} test tiles with "
+        "the highest log-odds; compared with those that are taken for the class.",
+        "most of real tiles",
+    )
+    path = look.save(figure, "dreams_classes.png")
+    return Picture("Classes", path, "Made-up tiles that excite each class most.")
+
+
+def _of_filters(
+    look: Look, settings: DreamsSection, plausible: Plausible, stretch: canvas.Stretch,
+    real: NDArray[Any], layer: str,
+) -> Picture:  # fmt: skip
+    bundle = look.trained.bundle
+    heard = dreams.answers(bundle.network, real, layer)
+    chosen = settings.filters or _lively(heard)
+    made = dreams.dream(bundle.network, plausible, bundle.tile_size, chosen, layer, settings.steps,
+                        settings.starts, settings.seed)  # fmt: skip
+    look.save_arrays("dreams_filters", {"filter": np.array(chosen), "pixels": made.pixels,
+                                        "reached": made.reached})  # fmt: skip
+    rows = []
+    for i, index in enumerate(chosen):
+        best = int(heard[:, index].argmax())
+        heading = (
+            f"filter {index}\nanswers {made.reached[i]:.3g}\nto real tiles\nat most "
+            f"{heard[best, index]:.3g}"
+        )
+        rows.append(Row(heading, made.pixels[i], real[best], real.mean(axis=(1, 2))))
+    figure = figures.dreams(
+        rows,
+        look.bands,
+        stretch,
+        f"What filters of {layer} look for",
+        f"{_told(plausible, look, settings)} Beside it the one of {len(real):,} test tiles that "
+        "excites the filter most, by the mean of its map; compared with all of these.",
+        "most of real tiles",
+    )
+    path = look.save(figure, "dreams_filters.png")
+    return Picture("Filters", path, f"Made-up tiles that excite filters of {layer} most.")
+
+
+def _lively(heard: Floats) -> list[int]:
+    """The channels whose answers differ most from tile to tile."""
+    return [int(i) for i in np.argsort(-heard.std(axis=0), kind="stable")[:FILTERS]]
+
+
+def _told(plausible: Plausible, look: Look, settings: DreamsSection) -> str:
+    ranges = ", ".join(
+        f"{name} {low:.4g} to {high:.4g}"
+        for name, low, high in zip(look.bands, plausible.low, plausible.high, strict=True)
+    )
+    low, high = dreams.RANGE
+    return (
+        f"{settings.steps} steps, the best of {settings.starts} starts; values stay within "
+        f"percentiles {low:g} to {high:g} of training ({ranges})."
+    )
