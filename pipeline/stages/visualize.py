@@ -13,10 +13,12 @@ from pipeline.looks import (
     attributions,
     choosing,
     dreams,
+    embeddings,
     filters,
     kernels,
     pitfalls,
     reconstructions,
+    walks,
 )
 from pipeline.looks.base import Look
 from pipeline.report import Inside, Section, Subject
@@ -32,15 +34,18 @@ CHECKS: tuple[Callable[[Trained, VisualizeSection], None], ...] = (
     filters.check,
     kernels.check,
     dreams.check,
+    embeddings.check,
 )
 # Sections of the page, in its order.
 LOOKS: tuple[Callable[[Look], list[Section]], ...] = (
     reconstructions.draw,
+    walks.draw,
     pitfalls.draw,
     filters.draw,
     activations.draw,
     attributions.draw,
     dreams.draw,
+    embeddings.draw,
     kernels.draw,
 )
 
