@@ -14,13 +14,34 @@ from pipeline.bundle import Bundle
 from pipeline.errors import BandError, ConfigError, NetworkError
 from pipeline.looks import choosing
 from pipeline.measuring import Measurement
-from pipeline.schema import EvaluateSection, PredictSection, VisualizeSection
+from pipeline.schema import (
+    AttributionsSection,
+    DreamsSection,
+    EmbeddingSection,
+    EvaluateSection,
+    PredictSection,
+    VisualizeSection,
+)
 from pipeline.stages import evaluate, visualize
 from pipeline.store import Store
 from pipeline.types import Classes
 from tests import little, measured
 
-SECTION = VisualizeSection(layer=None, filters=None, tiles=None, kernel_band=None, batch_size=8)
+SECTION = VisualizeSection(
+    layer=None,
+    filters=None,
+    tiles=None,
+    kernel_band=None,
+    batch_size=8,
+    attributions=None,  # tests/test_looks_inside.py is about these three
+    dreams=None,
+    embedding=None,
+)
+QUICK: dict[str, Any] = {
+    "attributions": AttributionsSection(tiles=2),
+    "dreams": DreamsSection(steps=2, starts=1),
+    "embedding": EmbeddingSection(tiles=20),
+}
 
 
 def _section(**changes: Any) -> VisualizeSection:
@@ -98,6 +119,17 @@ def test_files_repeat_and_old_ones_are_gone(here: Path) -> None:
         "activations.npz", "activations_4.png", "filters.npz", "filters_channels.png",
         "filters_colour.png", "kernels.png",
     ]  # fmt: skip
+
+
+def test_the_page_holds_every_look_and_repeats(here: Path) -> None:
+    html = _run(tiles=[0, 1], **QUICK)
+    for heading in (
+        "What speaks for the class", "Which band mattered", "How far to believe these maps",
+        "What it dreams of", "Where tiles lie", "What a tile looks like to the network",
+    ):  # fmt: skip
+        assert heading in html
+    assert _parsed(html).open == []
+    assert _run(tiles=[0, 1], **QUICK) == html  # pictures are inline: each of them repeats
 
 
 def test_another_layer_is_shown_without_false_colour(here: Path) -> None:
@@ -262,7 +294,7 @@ def test_the_page_of_an_autoencoder_shows_tiles_drawn_again_and_no_classes(
     apart = (drawn - store.pixels("test", held["rows"]).astype(float)) / store.std
     errors = np.square(apart).mean((1, 2, 3))
     assert (np.diff(errors) >= 0).all()
-    assert page.images == 2 + 6 + 1 + 1  # filters, activations, kernels, reconstructions
+    assert page.images == 2 + 6 + 1 + 1 + 2  # filters, activations, kernels, drawn again, walks
 
 
 def test_measures_of_another_task_are_not_shown(

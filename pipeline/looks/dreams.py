@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, NetworkError
 from pipeline.figures import canvas
 from pipeline.figures import dreams as figures
 from pipeline.figures.dreams import Row
-from pipeline.looks.base import SPLIT, Look
+from pipeline.looks.base import SPLIT, Look, evenly
 from pipeline.report import Picture, Section
 from pipeline.trained import Trained
 
@@ -37,8 +37,7 @@ def check(trained: Trained, settings: VisualizeSection) -> None:
     classes = trained.bundle.classes
     for name in settings.dreams.classes or ():
         classes.index(name)
-    if settings.dreams.layer is not None:
-        _layer(trained, settings.dreams, trained.store.pixels(SPLIT, slice(1)))
+    _layer(trained, settings.dreams)
 
 
 def draw(look: Look) -> list[Section]:
@@ -53,7 +52,7 @@ def draw(look: Look) -> list[Section]:
     pictures = []
     if not trained.bundle.reconstructs:
         pictures.append(_of_classes(look, settings, plausible, stretch, real))
-    layer = _layer(trained, settings, real[:1])
+    layer = _layer(trained, settings)
     if layer is not None:
         pictures.append(_of_filters(look, settings, plausible, stretch, real, layer))
     return [Section("dreams", "What it dreams of", TEXT, pictures)] if pictures else []
@@ -61,32 +60,39 @@ def draw(look: Look) -> list[Section]:
 
 def _some(trained: Trained, split: str, most: int) -> NDArray[Any]:
     """Up to so many tiles of a split, evenly from end to end."""
-    count = trained.store.count(split)
-    rows = np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
-    return trained.store.pixels(split, rows)
+    return trained.store.pixels(split, evenly(trained.store.count(split), most))
 
 
-def _layer(trained: Trained, settings: DreamsSection, tile: NDArray[Any]) -> str | None:
-    """The layer named in ``visualize.dreams.layer``, or that of the last maps; None without any."""
-    network = trained.bundle.network
-    if settings.layer is None:
+def _layer(trained: Trained, settings: DreamsSection) -> str | None:
+    """The layer named in ``visualize.dreams.layer``, or that of the last maps; None without any.
+
+    Raises:
+        NetworkError: The layer is not there, or has no maps.
+        ConfigError: It lacks filters that were named.
+    """
+    bundle = trained.bundle
+    side = bundle.tile_size
+    blank = np.zeros((1, side, side, len(bundle.bands)), np.float32)
+    layer = settings.layer
+    if layer is None:
         try:
-            return steps.last_map(network, tile)
+            layer = steps.last_map(bundle.network, blank)
         except NetworkError:
-            return None
-    out = probes.activations(network, tile, [settings.layer])[settings.layer]
+            if settings.filters is None:
+                return None
+            raise
+    out = probes.activations(bundle.network, blank, [layer])[layer]
     if out.ndim != 4:
         raise NetworkError(
-            f"Expected a layer with maps in visualize.dreams.layer, got {settings.layer}, which "
-            "has none."
+            f"Expected a layer with maps in visualize.dreams.layer, got {layer}, which has none."
         )
-    wrong = [index for index in settings.filters or () if index >= out.shape[1]]
-    if wrong:
+    wanted = [0] if settings.filters is None else settings.filters
+    if not wanted or max(wanted) >= out.shape[1]:
         raise ConfigError(
-            f"Expected filters of {settings.layer} from 0 to {out.shape[1] - 1} in "
-            f"visualize.dreams.filters, got {wrong}."
+            f"Expected filters of {layer} from 0 to {out.shape[1] - 1} in "
+            f"visualize.dreams.filters, got {wanted}."
         )
-    return settings.layer
+    return layer
 
 
 def _of_classes(
@@ -134,7 +140,7 @@ def _of_filters(
 ) -> Picture:  # fmt: skip
     bundle = look.trained.bundle
     heard = dreams.answers(bundle.network, real, layer)
-    chosen = settings.filters or _lively(heard)
+    chosen = _lively(heard) if settings.filters is None else settings.filters
     made = dreams.dream(bundle.network, plausible, bundle.tile_size, chosen, layer, settings.steps,
                         settings.starts, settings.seed)  # fmt: skip
     look.save_arrays("dreams_filters", {"filter": np.array(chosen), "pixels": made.pixels,

@@ -14,7 +14,7 @@ from pipeline.figures import embeddings as figures
 from pipeline.figures.canvas import FAINT
 from pipeline.figures.embeddings import Panel, Told
 from pipeline.figures.gallery import Line, Row, Shown, gallery
-from pipeline.looks.base import SPLIT, Look
+from pipeline.looks.base import SPLIT, Look, evenly
 from pipeline.report import Picture, Section
 from pipeline.trained import Trained
 
@@ -45,8 +45,8 @@ def draw(look: Look) -> list[Section]:
     settings, store = look.settings.embedding, look.trained.store
     if settings is None:
         return []
-    rows = _spread(store.count(SPLIT), settings.tiles)
-    known_rows = _spread(store.count("train"), KNOWN)
+    rows = evenly(store.count(SPLIT), settings.tiles)
+    known_rows = evenly(store.count("train"), KNOWN)
     if min(len(rows), len(known_rows)) < LEAST:
         console.say("Too few tiles to lay out: no embedding is shown.")
         return []
@@ -68,11 +68,6 @@ def draw(look: Look) -> list[Section]:
         ),
         _nearest(look, known, known_rows),
     ]
-
-
-def _spread(count: int, most: int) -> NDArray[np.int64]:
-    """Up to so many rows, evenly from end to end."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def _told(look: Look, pixels: NDArray[np.generic], rows: NDArray[np.int64]) -> Told:
@@ -107,9 +102,9 @@ def _words(
         beside = f"; the network itself names {100 * share:.1f} % of them rightly"
     return (
         f"{text} In all {found.shape[1]} numbers, the {min(embeddings.NEAR, len(known))} nearest "
-        f"of {len(known):,} training tiles vote for the right class in {100 * apart.neighbours:.1f} % "
-        f"of the tiles{beside}. Silhouette {apart.silhouette:.2f}: 1 would be classes far apart, 0 "
-        "classes that touch."
+        f"of {len(known):,} training tiles vote for the right class in "
+        f"{100 * apart.neighbours:.1f} % of the tiles{beside}. Silhouette "
+        f"{apart.silhouette:.2f}: 1 would be classes far apart, 0 classes that touch."
     )
 
 

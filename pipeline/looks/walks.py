@@ -7,13 +7,13 @@ import numpy as np
 from pipeline import console, walks
 from pipeline.errors import NetworkError
 from pipeline.figures import embeddings as figures
-from pipeline.looks.base import Look
-from pipeline.looks.embeddings import KNOWN, _spread
+from pipeline.looks.base import Look, evenly
 from pipeline.report import Picture, Section
 from pipeline.walks import Halves
 
 STEPS = 7  # of a walk
 DIRECTIONS = 6  # that are walked
+KNOWN = 2000  # training tiles that say where they lead
 TEXT = (
     "What the second half of the network draws from numbers that no tile gave. Between two tiles: "
     "where shapes turn into each other, the numbers are used throughout; where one tile fades into "
@@ -33,7 +33,7 @@ def draw(look: Look) -> list[Section]:
         console.say(f"No walks are shown. {error}")
         return []
     pictures = [_between(look, halves)] if len(look.shown.rows) > 1 else []
-    training = store.pixels("train", _spread(store.count("train"), KNOWN))
+    training = store.pixels("train", evenly(store.count("train"), KNOWN))
     if len(training) > DIRECTIONS:
         found = walks.along(halves, training, DIRECTIONS, STEPS)
         look.save_arrays("directions", {"tiles": found.tiles, "shares": found.shares,
@@ -44,7 +44,7 @@ def draw(look: Look) -> list[Section]:
                 f"direction {i + 1}\n{100 * share:.0f} % of the\nvariance"
                 for i, share in enumerate(found.shares)
             ],
-            [f"{position:+.1f}".replace("-", "\N{MINUS SIGN}") for position in found.positions],
+            [_signed(position) for position in found.positions],
             None,
             look.bands,
             "The strongest directions of the narrowest layer",
@@ -76,3 +76,7 @@ def _between(look: Look, halves: Halves) -> Picture:
     )
     path = look.save(figure, "walks.png")
     return Picture("From tile to tile", path, "Tiles drawn on the way from one to another.")
+
+
+def _signed(position: float) -> str:
+    return "mean" if abs(position) < 0.05 else f"{position:+.1f}".replace("-", "\N{MINUS SIGN}")
