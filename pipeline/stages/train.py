@@ -16,6 +16,7 @@ from pipeline.console import say
 from pipeline.duplicates import kept as as_text
 from pipeline.ensemble import Ensemble, member_of
 from pipeline.network import Network
+from pipeline.places import Places
 from pipeline.side_by_side import Crew, at_once
 from pipeline.stopping import Stopper
 from pipeline.store import Store
@@ -177,13 +178,18 @@ class Training:
 
 
 def _calibrate(trained: Trained, batch_size: int) -> None:
-    """Fit the temperature to the validation tiles, and write it into the bundle."""
-    if not trained.store.count("validation"):
+    """Fit temperatures to the validation tiles, and write them into the bundle."""
+    store, split = trained.store, "validation"
+    if not store.count(split):
         return
-    shares = trained.probabilities("validation", batch_size)
-    temperature = calibration.fit(shares, trained.labels("validation"))
-    bundle.tempered(MODELS, temperature)
-    say(f"Temperature {temperature:g}, fitted to the validation tiles.")
+    shares = [trained.probabilities(split, batch_size), *trained.opinions(split, batch_size)]
+    places = Places.of(store.index, store.split_range(split))
+    actual = trained.labels(split)
+    whole, *each = (calibration.guarded(one, actual, places) for one in shares)
+    bundle.tempered(MODELS, whole.temperature, [one.temperature for one in each])
+    say(whole.sentence())
+    if each:
+        say(f"Members alone: temperatures {', '.join(f'{one.temperature:g}' for one in each)}.")
 
 
 def donors_of(plan: Plan, count: int) -> tuple[list[Network | None], str]:
