@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import bundle, calibration, donor, members
-from pipeline.console import say
+from pipeline.console import say, warn
 from pipeline.duplicates import kept as as_text
 from pipeline.ensemble import Ensemble, member_of
 from pipeline.network import Network
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 MODELS = Path("models")
 CURVES = Path("reports/train/curves.csv")
+FALLING = ("cosine", "one_cycle")  # schedules that end near a rate of 0
 CHECKPOINTS = Path(".checkpoints")  # not an output: DVC removes those before it runs a stage
 
 
@@ -210,6 +211,13 @@ def donors_of(plan: Plan, count: int) -> tuple[list[Network | None], str]:
 
 def _tell(each: Sequence[Plan], ready: Sequence[Learning]) -> None:
     """What came of donors and of freezing, once however many processes train."""
+    plan = each[0]
+    if rank_zero() and plan.train.swa and plan.schedule.name in FALLING:
+        warn(
+            f"train.swa takes the mean of the last weights, which hardly move while "
+            f"schedule={plan.schedule.name} lowers the rate: it gains little. Give it "
+            "schedule=constant."
+        )
     for member, (plan, learning) in enumerate(zip(each, ready, strict=True)):
         name = f"{members.name_of(member, plan)}: " if len(each) > 1 else ""
         for line in learning.lines if rank_zero() else ():
