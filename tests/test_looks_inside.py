@@ -21,7 +21,7 @@ from pipeline.types import Classes
 from tests import little
 
 SETTINGS = VisualizeSection(
-    layer=None,
+    layers=None,
     filters=None,
     tiles=[0, 1, 2],
     kernel_band=None,

@@ -28,7 +28,7 @@ from pipeline.types import Classes
 from tests import little, measured
 
 SECTION = VisualizeSection(
-    layer=None,
+    layers=None,
     filters=None,
     tiles=None,
     kernel_band=None,

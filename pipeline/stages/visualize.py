@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from pipeline import console, report
 from pipeline.looks import (
-    activations,
     attributions,
     choosing,
+    convolutions,
     dreams,
     embeddings,
-    filters,
     kernels,
+    layers,
     pitfalls,
     reconstructions,
     walks,
@@ -31,7 +31,7 @@ REPORTS = Path("reports")
 OUT = REPORTS / "visualize"
 # What refuses a setting before any work is done.
 CHECKS: tuple[Callable[[Trained, VisualizeSection], None], ...] = (
-    filters.check,
+    layers.check,
     kernels.check,
     dreams.check,
     embeddings.check,
@@ -41,8 +41,7 @@ LOOKS: tuple[Callable[[Look], list[Section]], ...] = (
     reconstructions.draw,
     walks.draw,
     pitfalls.draw,
-    filters.draw,
-    activations.draw,
+    convolutions.draw,
     attributions.draw,
     dreams.draw,
     embeddings.draw,
@@ -66,7 +65,7 @@ def run(
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     sections = [section for draw in LOOKS for section in draw(look)]
-    content = Inside(filters.layer_of(trained, visualize), sections)
+    content = Inside(next(iter(layers.names(trained, visualize)), None), sections)
     forget_maps(predict.scenes)
     page = report.write(subject(whole, member), content, REPORTS, predict.scenes)
     console.say(f"Wrote {page} and {len(list(OUT.iterdir()))} files in {OUT}.")
