@@ -21,7 +21,7 @@ MARK = "figures: written by make figures"
 PICTURES = {
     Path("reports/maps/unseen.png"): (Path("docs/images/map.jpg"), 1200),
     Path("reports/figures/confusion.png"): (Path("docs/images/confusion.png"), 800),
-    Path("reports/visualize/filters_channels.png"): (Path("docs/images/filters.png"), 800),
+    Path("reports/visualize/filters_conv1_1_channels.png"): (Path("docs/images/filters.png"), 800),
 }
 DIAGRAM = Path("docs/images/network.svg")  # of the last network of docs/networks.md
 PAGE = Path("docs/networks.md")

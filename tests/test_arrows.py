@@ -23,10 +23,10 @@ ORDER = [
     "places", "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
     "breakdown", "assessment", "matching", "paired", "answers", "baselines", "beside",
     "diversity", "ballots", "results", "telling",
-    "reconstruction", "bundle", "trained", "mapping", "glance", "distortions",
+    "reconstruction", "bundle", "trained", "picking", "portrait", "mapping", "glance", "distortions",
     "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "whitening",
-    "tasks", "probes",
-    "figures", "report", "looking", "confident", "mistakes", "tracking", "donor", "members",
+    "tasks", "probes", "kernels",
+    "figures", "report", "looks", "confident", "mistakes", "tracking", "donor", "members",
     "side_by_side", "label_errors", "config_messages",
     "config", "config_difference", "comparison", "repeat", "stages", "commands", "__main__",
 ]  # fmt: skip

@@ -255,7 +255,7 @@ def test_one_member_is_looked_into_and_the_page_says_which(
 ) -> None:
     evaluate.run(little.HEARD, little.ENGINE, little.UNTRACKED)
     look = VisualizeSection(
-        member=wanted, layer=None, filters=None, tiles=None, kernel_band=None, batch_size=16
+        member=wanted, layers=None, filters=None, tiles=None, kernel_band=None, batch_size=16
     )
     none = PredictSection(scenes={}, stride=None, batch_size=1)
     visualize.run(look, none, little.ENGINE, little.UNTRACKED)
@@ -269,7 +269,7 @@ def test_one_member_is_looked_into_and_the_page_says_which(
 
 def test_a_member_that_is_none_is_refused(here: Path) -> None:
     look = VisualizeSection(
-        member=3, layer=None, filters=None, tiles=None, kernel_band=None, batch_size=16
+        member=3, layers=None, filters=None, tiles=None, kernel_band=None, batch_size=16
     )
     none = PredictSection(scenes={}, stride=None, batch_size=1)
     with pytest.raises(ConfigError, match=r"from 0 to 2 in visualize\.member, got 3"):
