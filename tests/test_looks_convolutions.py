@@ -38,6 +38,7 @@ def _look(layers: dict[str, Any], folder: Path, **changes: Any) -> tuple[Look, N
     return look_of(trained, folder / "out", **changes), trained.bundle.network
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("case", DEEP)
 def test_pixels_outside_the_framed_patch_never_change_the_peak(case: str, tmp_path: Path) -> None:
     look, inside = _look(DEEP[case], tmp_path)

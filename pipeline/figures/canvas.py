@@ -139,7 +139,11 @@ def bar(figure: Figure, axes: Axes, place: Sequence[float], look: dict[str, Any]
     scale = axes.inset_axes((place[0], place[1], place[2], place[3]), transform=axes.transData)
     mappable = ScalarMappable(Normalize(look["vmin"], look["vmax"]), look["cmap"])
     low, high = look["vmin"], look["vmax"]
-    ticks = [tick for tick in MaxNLocator(3).tick_values(low, high) if low <= tick <= high]
+    ticks = [
+        tick
+        for tick in MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        if low <= tick <= high
+    ]
     figure.colorbar(mappable, cax=scale, ticks=ticks)
     scale.tick_params(labelsize=7, length=2, color=FAINT, labelcolor=FAINT)
 
