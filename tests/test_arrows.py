@@ -16,17 +16,19 @@ from tests.imports import imports_of, modules, stage_deps
 # A module imports only from those before it. A package stands for all that is in it.
 ORDER = [
     "errors", "stopping", "types", "schema", "console", "windows", "split", "stats", "divide",
-    "exclusion", "duplicates", "lookalikes", "leakage", "leaks", "shift",
+    "exclusion", "duplicates", "lookalikes", "leakage", "leaks", "shift", "naming",
     "sources", "packing", "store", "composites", "pretrained", "layers", "targets", "spec",
     "network", "voting", "ensemble", "selection", "channels", "transfer", "wording", "receptive",
     "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
     "places", "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
     "breakdown", "assessment", "matching", "paired", "answers", "baselines", "beside",
     "diversity", "ballots", "results", "telling",
-    "reconstruction", "bundle", "trained", "mapping", "glance", "distortions",
+    "reconstruction", "bundle", "trained", "picking", "portrait",
+    "mapping", "glance", "distortions",
     "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "whitening",
-    "tasks", "probes",
-    "figures", "report", "looking", "confident", "mistakes", "tracking", "donor", "members",
+    "tasks", "probes", "kernels", "subjects", "steps", "attributions", "trust", "dreams",
+    "embeddings", "walks",
+    "figures", "report", "looks", "confident", "mistakes", "tracking", "donor", "members",
     "side_by_side", "label_errors", "config_messages",
     "config", "config_difference", "comparison", "repeat", "stages", "commands", "__main__",
 ]  # fmt: skip

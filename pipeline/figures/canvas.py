@@ -20,6 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ SIGNED = "RdBu_r"
 AMOUNT = "viridis"
 MARGIN = 0.2  # inches
 TITLE = 0.55
+BOLD = 1.13  # width of bold letters over that of plain ones
 LETTERS = 15.5  # of a caption, an inch
 
 
@@ -85,12 +88,27 @@ def canvas(
     figure = Figure(figsize=(inches, total))
     x = MARGIN / inches
     look: dict[str, Any] = {"fontsize": 12, "fontweight": "bold", "color": INK}
+    title = fitted(title, inches - 2 * MARGIN, BOLD * look["fontsize"])
     figure.text(x, 1 - MARGIN / total, title, ha="left", va="top", **look)
     figure.text(x, MARGIN / total, text, va="bottom", fontsize=8, color=FAINT, linespacing=1.4)
     axes = figure.add_axes((x, below / total, unit * width / inches, unit * height / total))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
     return figure, axes
+
+
+def fitted(text: str, inches: float, size: float) -> str:
+    """A line that is no wider; of a longer one the middle goes, as its end tells tiles apart."""
+    kept, shown = len(text), text
+    while kept > 2 and _width(shown, size) > inches:
+        kept -= 1
+        shown = text[: kept - kept // 2] + "\u2026" + text[len(text) - kept // 2 :]
+    return shown
+
+
+def _width(text: str, size: float) -> float:
+    """Inches that a line takes in letters of so many points."""
+    return float(TextPath((0, 0), text, size=size).get_extents().width) / 72
 
 
 def panel(
@@ -120,9 +138,14 @@ def bar(figure: Figure, axes: Axes, place: Sequence[float], look: dict[str, Any]
     """A colour bar at (x, y, width, height) of a canvas's own units."""
     scale = axes.inset_axes((place[0], place[1], place[2], place[3]), transform=axes.transData)
     mappable = ScalarMappable(Normalize(look["vmin"], look["vmax"]), look["cmap"])
-    figure.colorbar(mappable, cax=scale)
+    low, high = look["vmin"], look["vmax"]
+    ticks = [
+        tick
+        for tick in MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        if low <= tick <= high
+    ]
+    figure.colorbar(mappable, cax=scale, ticks=ticks)
     scale.tick_params(labelsize=7, length=2, color=FAINT, labelcolor=FAINT)
-    scale.locator_params(axis="y", nbins=3)
 
 
 def symmetric(values: NDArray[Any], percentile: float = 100.0) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from pipeline.schema.base import Count, Fraction, NotNegative, Section, Seed
+from pipeline.schema.seeing import AttributionsSection, DreamsSection, EmbeddingSection
 
 
 class BaselineSection(Section):
@@ -83,11 +84,16 @@ class VisualizeSection(Section):
     """What is looked at inside the network."""
 
     member: Annotated[int, Field(ge=0)] | None = None  # of an ensemble; None: the best
-    layer: str | None  # a convolution by name; None: the first
-    filters: list[int] | None  # whose activations are shown; None: the largest by norm
+    layers: list[str] | None  # convolutions by name; None: the first and the last that is not large
+    filters: list[int] | dict[str, list[int]] | None  # whose activations are shown; None: largest
+    sort: Literal["norm", "similarity"] = "norm"  # order in which filters are shown
     tiles: list[int] | None  # rows of the test split; None: one a class
     kernel_band: str | None  # the band that blur and edge kernels run over; None: the last
     batch_size: Count
+    # Each may be None, which leaves it out.
+    attributions: AttributionsSection | None = AttributionsSection()
+    dreams: DreamsSection | None = DreamsSection()
+    embedding: EmbeddingSection | None = EmbeddingSection()
 
 
 class PredictSection(Section):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pipeline import optimization
 from pipeline.augment import entropy
 from pipeline.data import Batch, Chunks
-from pipeline.errors import TrainingError
+from pipeline.errors import DivergenceError
 from pipeline.network import Network
 from pipeline.tasks import midway
 from pipeline.tasks.averages import Average, Tail
@@ -224,7 +224,7 @@ class Learner(pl.LightningModule):
         else:
             self.norms.append(norm.item())
             if not math.isfinite(self.norms[-1]):
-                raise TrainingError(self._broken(self.steps, self._named(lengths), loss))
+                raise DivergenceError(self._broken(self.steps, self._named(lengths), loss))
         if self.clip is not None:
             nn.utils.clip_grads_with_norm_([p for _, p in self.learning], self.clip, norm)
 
@@ -235,14 +235,14 @@ class Learner(pl.LightningModule):
         """Look at the gradients of the steps since the last look.
 
         Raises:
-            TrainingError: One of them is not finite.
+            DivergenceError: One of them is not finite.
         """
         if not self.unseen:
             return
         norms = torch.stack([norm for norm, _ in self.unseen]).tolist()
         for step, norm in enumerate(norms, start=self.steps - len(norms)):
             if not math.isfinite(norm):
-                raise TrainingError(self._broken(step, self.unseen[step - self.steps][1]))
+                raise DivergenceError(self._broken(step, self.unseen[step - self.steps][1]))
         self.norms += norms
         self.unseen.clear()
 
@@ -298,7 +298,7 @@ class Learner(pl.LightningModule):
         self.look()
         trained = self.training_sums.mean(self.trainer)
         if not math.isfinite(trained):
-            raise TrainingError(
+            raise DivergenceError(
                 f"Expected a finite training loss, got {trained} in epoch "
                 f"{self.current_epoch + 1}; lower optimizer.lr, now {self.optimizer.lr:g}."
             )
