@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline import bundle, calibration, evidence, results
+from pipeline import beside, bundle, calibration, evidence, results
 from pipeline.bundle import Bundle
 from pipeline.ensemble import Ensemble, ManyViews, heard, member_of, passes
 from pipeline.errors import BundleError, ConfigError
@@ -223,9 +223,15 @@ def test_a_map_is_that_of_the_vote(made: tuple[Path, Store, Bundle], here: Path)
 
 
 def test_members_votes_and_their_differences_are_reported(
-    made: tuple[Path, Store, Bundle], here: Path, capsys: pytest.CaptureFixture[str]
+    made: tuple[Path, Store, Bundle],
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(beside, "report", lambda name, *_: called.append(name))
     evaluate.run(little.HEARD, little.ENGINE, little.UNTRACKED)
+    assert called == ["3 x mlp, little"]
     written = json.loads(Path("reports/metrics.json").read_text())
     assert list(written)[-1] == "ensemble"
     found = written["ensemble"]

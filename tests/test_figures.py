@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,20 @@ from numpy.typing import NDArray
 
 from pipeline import assessment, breakdown
 from pipeline.figures import (
-    activations, canvas, evaluation, filters, kernels, maps, measures, reconstructions,
+    activations,
+    canvas,
+    evaluation,
+    filters,
+    kernels,
+    maps,
+    measures,
+    reconstructions,
 )  # fmt: skip
+from pipeline.figures.portrait import portrait
+from pipeline.kernels import KERNELS, Slid, Slide
 from pipeline.measuring import Measurement
-from pipeline.types import Bands, Classes
+from pipeline.portrait import BandValues, Portrait
+from pipeline.types import Bands, Classes, Tile, Window
 from tests import measured
 
 LONG = Classes(("HerbaceousVegetation", "PermanentCrop", *(f"Class number {i}" for i in range(8))))
@@ -174,7 +185,9 @@ FIGURES: dict[str, Figure] = {
     ),
     "montage of many": activations.montage(
         dict.fromkeys(("natural colour", "false colour"), _rng().random((9, 9, 3))),
-        _rng().normal(size=(64, 5, 5)), [str(i) for i in range(64)], "Maps",
+        _rng().normal(size=(64, 5, 5)),
+        [str(i) for i in range(64)],
+        "Maps",
     ),
     "exciting": _spots(6, 5, False),
     "one excites": _spots(1, 1, False),

@@ -107,4 +107,4 @@ def _bars(
 
 def percent(share: float) -> str:
     """A probability; of a tiny one the first digit, as 0.0% would hide how tiny."""
-    return f"{share:.1%}" if share >= 0.0005 or share == 0 else f"{100 * share:.0e}%"
+    return f"{share:.1%}" if share >= 0.0005 or share == 0 else f"{100 * share:.1g}%"
