@@ -23,7 +23,7 @@ from pipeline.figures import (
     measures,
     reconstructions,
 )  # fmt: skip
-from pipeline.figures.portrait import portrait
+from pipeline.figures.portrait import Colour, portrait
 from pipeline.kernels import KERNELS, Slid, Slide
 from pipeline.measuring import Measurement
 from pipeline.portrait import BandValues, Portrait
@@ -122,7 +122,11 @@ def _portrait(bands: int, classes: int) -> Figure:
     shares = list(zip(LONG.names, LONG.colours, np.geomspace(1, 1e-9, 10).tolist(), strict=True))
     lines = [("tile", tile.id), ("label", of.label), ("network", "none: " + "words " * 60)]
     stretch = canvas.Stretch.of(tile.pixels)
-    return portrait(of, BANDS[bands], stretch, "percentiles.", shares[:classes], lines)
+    colours = {
+        name: Colour(BANDS[bands].natural, stretch, "in words")
+        for name in ("natural colour", "false colour")
+    }
+    return portrait(of, BANDS[bands], stretch, "percentiles.", colours, shares[:classes], lines)
 
 
 def _drawn(tiles: int, bands: int) -> Figure:
