@@ -28,6 +28,7 @@ RANGE = (1.0, 99.0)  # percentiles of the training pixels that a dream stays bet
 RATE = 0.05  # of Adam
 ROUGHNESS = 0.3  # cost of differences between neighbours, and
 SIZE = 0.05  # of what is far from the mean, both in shares of the output's own size
+LEAK = 0.01  # of the gradient that a ReLU lets through where it is shut
 SHIFT = 8  # a tile is shifted by up to an eighth of its side
 
 
@@ -106,6 +107,7 @@ def dream(
         NetworkError: No such layer, or a channel that it lacks.
     """
     subject = Subject.of(network, len(plausible.mean), scored=False)
+    _leak(subject.network)
     device = subject.mean.device
     chance = torch.Generator().manual_seed(seed)
     picture = _Spectrum(starts * len(channels), len(plausible.mean), side, chance, device)
@@ -151,6 +153,25 @@ def log_odds(logits: Tensor) -> Tensor:
     others = logits[:, None].expand(-1, count, -1).masked_fill(own, -torch.inf)
     odds: Tensor = logits - others.logsumexp(dim=2)
     return odds
+
+
+class _Leaking(nn.Module):
+    """A ReLU that lets a little of the gradient through where it is shut.
+
+    A filter that no start excites would have none to climb. What it puts out is a ReLU's.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Of any shape."""
+        below = LEAK * x.clamp(max=0)
+        return x.clamp(min=0) + below - below.detach()
+
+
+def _leak(network: nn.Module) -> None:
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.ReLU):
+                setattr(module, name, _Leaking())
 
 
 class _Spectrum:

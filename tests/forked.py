@@ -13,10 +13,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import chdir
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerProcess
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from pipeline.data import Batch
@@ -29,6 +33,16 @@ CONTEXT.set_forkserver_preload(
     ["pipeline.stages.train", "mlflow", "torch._dynamo", "pyarrow.dataset", "tests.test_train"]
 )
 PATIENCE = 60.0  # seconds for a run of a little network on a busy machine
+
+
+def context() -> ForkServerContext:
+    """It, once the process that all are forked from is there, with the code beside these tests.
+
+    That process looks for it in the folder that it was started in.
+    """
+    with chdir(ROOT):
+        forkserver.ensure_running()
+    return CONTEXT
 
 
 def _raise(_: Batch) -> None:
@@ -115,7 +129,7 @@ class Training:
         for rank, place in enumerate(self.places):
             mine = self.environment | (self._slurm(rank, port) if len(self.places) > 1 else {})
             arguments = (place, mine, self.changes, self.fault, self.chunk, self.patience)
-            process = CONTEXT.Process(target=_train, args=arguments, daemon=True)
+            process = context().Process(target=_train, args=arguments, daemon=True)
             process.start()
             self.processes.append(process)
 

@@ -84,6 +84,20 @@ def test_values_stand_beside_those_of_training(tmp_path: Path) -> None:
         assert value.usual_high == pytest.approx(np.percentile(pixels[..., k], 99.9))
 
 
+def test_a_colour_picture_keeps_the_hue(tmp_path: Path) -> None:
+    store = little.store(tmp_path / "tiles")
+    train = store.pixels("train").astype(np.uint8)
+    store.looks["train"] = shift.Look.of(train, store.bands).facts()
+    low, high = show.usual(store)
+    np.testing.assert_allclose(low, np.percentile(train, 1, axis=(0, 1, 2)))
+    pixels = np.broadcast_to(low + [0.1, 0.2, 0.05, 0.4] * (high - low), (6, 6, 4))
+    tile = Tile(pixels, 0, "a", "a.tif", Window(0, 0, 6, 6))
+    colour = show.coloured(store, Portrait(tile, 0, "test", 0, "", "", []), (3, 0, 1))
+    shown = colour.stretch.apply(tile.pixels)[0, 0, [3, 0, 1]]
+    assert shown == pytest.approx([1.0, 0.25, 0.5])  # shares of the brightest of the three
+    assert "to 40% of the range" in colour.how
+
+
 def test_many_tiles_go_to_a_folder_and_one_to_a_file(here: Path, tmp_path: Path) -> None:
     _show("3-4", out=str(tmp_path / "some"), stretch="training")
     assert {path.name for path in (tmp_path / "some").iterdir()} == {"train_3.png", "train_4.png"}

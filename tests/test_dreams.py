@@ -112,3 +112,18 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(NetworkError, match="channels from 0 to 1, got 5"):
         dream(network, plausible, 10, [5], "0")
     assert _untouched(network)
+
+
+def test_a_filter_that_is_shut_opens() -> None:
+    convolution = nn.Conv2d(2, 1, 1)
+    with torch.no_grad():
+        convolution.weight.fill_(1.0)
+        convolution.bias = nn.Parameter(torch.tensor([-172.0]))  # the two bands are 150 together
+    network = nn.Sequential(convolution, nn.ReLU(inplace=True), Sum())
+    made = dream(network, Plausible.of(_training()), 10, [0], "1", starts=1, seed=2)
+    assert made.start[0] == 0
+    assert made.reached[0] > 1
+    relu = network[1]
+    assert isinstance(relu, nn.ReLU)
+    assert relu.inplace
+    np.testing.assert_allclose(answers(network, made.pixels, "1")[0], made.reached, rtol=1e-4)

@@ -54,7 +54,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> EngineSection:
     """Two members at a time, in processes that need not import everything anew."""
-    monkeypatch.setattr(side_by_side, "get_context", lambda _: forked.CONTEXT)
+    monkeypatch.setattr(side_by_side, "get_context", lambda _: forked.context())
     return SIDE_BY_SIDE
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pipeline.figures.canvas import AMOUNT, FAINT, INK, canvas, panel, sheet, symmetric
@@ -16,6 +17,7 @@ from pipeline.types import FALLBACK_COLOURS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+WORDS = 1.65  # inches at the left of a row
 TOP = 99.5  # percentile at which a map's colours end
 MARKS = "osD^v*P"
 
@@ -38,12 +40,12 @@ def maps(
         title: Over everything.
         caption: Below, before what is said of the colours.
     """
-    left, top = 1.5, 0.25
-    width = left + 1.06 * (len(views) + len(columns)) + 0.15
+    unit, left = _units(len(views) + len(columns))
+    top = 0.25
     figure, axes = canvas(
-        width,
+        left + 1.06 * (len(views) + len(columns)) + 0.15,
         top + 1.06 * len(headings),
-        min(1.1, 12.0 / width),
+        unit,
         title,
         f"{caption} Red speaks for the class, blue against it, white is zero; from dark to yellow: "
         f"little to much. Each map has its own scale, up to percentile {TOP:g} of its magnitudes. "
@@ -54,11 +56,25 @@ def maps(
         axes.text(left - 0.1, y, heading, ha="right", va="center", fontsize=7.5, color=INK)
     for column, (name, images) in enumerate({**views, **columns}.items()):
         x = left + 1.06 * column + (0.15 if name in columns else 0.0)
-        axes.text(x + 0.5, top - 0.08, name, ha="center", va="bottom", fontsize=7.5, color=INK)
+        axes.text(
+            x + 0.5,
+            top - 0.08,
+            name.replace(" ", "\n"),
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+            color=INK,
+        )
         for row, image in enumerate(images):
             look = {} if name in views else _look(image, name in signed)
             panel(axes, image, x, top + 1.06 * row, (1.0, 1.0), **look)
     return figure
+
+
+def _units(columns: int) -> tuple[float, float]:
+    """Inches of a unit for so many columns of maps, and units for the words before them."""
+    unit = min(1.1, (12.0 - WORDS) / (1.06 * columns + 0.15))
+    return unit, WORDS / unit
 
 
 def _look(image: NDArray[Any], signed: bool) -> dict[str, Any]:
@@ -78,30 +94,29 @@ def by_band(
     caption: str,
 ) -> Figure:
     """A row a tile: the tile in some looks, then a map (N, H, W, C) band by band on one scale."""
-    left, top = 1.5, 0.0
-    width = left + 1.06 * (len(views) + len(bands)) + 0.15
+    unit, left = _units(len(views) + len(bands))
     figure, axes = canvas(
-        width,
-        top + 1.28 * len(headings),
-        min(1.1, 12.0 / width),
+        left + 1.06 * (len(views) + len(bands)) + 0.15,
+        1.28 * len(headings),
+        unit,
         title,
         f"{caption} Red speaks for the class, blue against it; the bands of a tile share a scale, "
         f"up to percentile {TOP:g} of their magnitudes. Over each map: the band's share of all "
         "magnitudes.",
     )
     for row, heading in enumerate(headings):
-        y = top + 1.28 * row + 0.2
+        y = 1.28 * row + 0.2
         axes.text(left - 0.1, y + 0.5, heading, ha="right", va="center", fontsize=7.5, color=INK)
         look = symmetric(maps[row], TOP)
         for column, (name, images) in enumerate(views.items()):
             panel(axes, images[row], left + 1.06 * column, y, (1.0, 1.0))
             if row == 0:
-                _over(axes, left + 1.06 * column, y, name)
+                _over(axes, left + 1.06 * column, y, name.replace(" ", "\n"))
         for band, name in enumerate(bands):
             x = left + 1.06 * (len(views) + band) + 0.15
             panel(axes, maps[row, ..., band], x, y, (1.0, 1.0), **look)
             share = f"{100 * shares[row, band]:.0f} %"
-            _over(axes, x, y, f"{name}  {share}" if row == 0 else share)
+            _over(axes, x, y, f"{name}\n{share}" if row == 0 else share)
     return figure
 
 
@@ -138,7 +153,7 @@ def bands(
     """Class by band: shares in per cent, as numbers on their colours."""
     across = len(columns) <= 6
     grid = (1, len(spreads)) if across else (len(spreads), 1)
-    wide, high = 1.6 + 0.95 * len(columns), 1.3 + 0.5 * len(rows)
+    wide, high = max(3.9, 1.6 + 0.95 * len(columns)), 1.3 + 0.5 * len(rows)
     figure = sheet(
         max(6.0, grid[1] * wide),
         grid[0] * high + 1.1,
@@ -229,10 +244,9 @@ def _forgetting(axes: Axes, methods: Sequence[Believed], limits: Sequence[float]
             label=method.name,
             clip_on=False,
         )
-    axes.set(
-        xlim=(0, 100),
-        ylim=(min(-0.2, *(min(m.correlation) for m in methods)), 1.02),
-    )
+    lowest = min(-0.2, *(min(method.correlation) for method in methods))
+    ticks = [tick / 4 for tick in range(-4, 5) if tick / 4 >= lowest]
+    axes.set(xlim=(0, 100), ylim=(lowest, 1.02), yticks=ticks)
     axes.set_xlabel("layers with random weights, from the head down, %", fontsize=8)
     axes.set_ylabel("rank correlation with the trained maps", fontsize=8)
     axes.legend(fontsize=7.5, frameon=False, loc="upper right")
@@ -250,4 +264,7 @@ def _scores(axes: Axes, methods: Sequence[Believed]) -> None:
     ]
     axes.set_yticks(range(len(methods)), labels, fontsize=7.5)
     axes.set_ylim(len(methods) - 0.4, -0.6)
+    low, high = axes.get_xlim()
+    axes.set_xticks([t for t in MaxNLocator(6).tick_values(low, high) if low <= t <= high])
+    axes.set_xlim(low, high)
     axes.set_xlabel("insertion less deletion; 95 % interval over tiles", fontsize=8)

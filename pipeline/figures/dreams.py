@@ -16,7 +16,7 @@ from pipeline.types import Bands
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LEFT, STEP = 1.2, 1.12  # units: before the first tile, from row to row
+WORDS, STEP = 1.5, 1.12  # inches before the first tile, units from row to row
 DREAMT, REAL = "#CC3311", "#4477AA"
 
 
@@ -35,11 +35,13 @@ def dreams(
 ) -> Figure:
     """A row a dream: it and a real tile, each in natural and in false colour, and its spectrum."""
     spectrum = max(1.6, 0.4 * len(bands))
-    width = LEFT + 4 * 1.06 + 0.75 + spectrum
+    after = 4 * 1.06 + 0.75 + spectrum
+    unit = min(1.1, (12.0 - WORDS) / after)
+    left = WORDS / unit
     figure, axes = canvas(
-        width,
+        left + after,
         STEP * len(rows) + 0.22,
-        min(1.1, 12.0 / width),
+        unit,
         title,
         f"{caption} Natural colour: {_named(bands, bands.natural)}; false colour: "
         f"{_named(bands, bands.false_colour)}; stretched from percentile 2 to 98 of training. "
@@ -47,13 +49,13 @@ def dreams(
         "the tiles that it is compared with (blue, their means from percentile 10 to 90).",
     )
     heads = ("natural colour", "false colour", real, "false colour", "spectrum")
-    places = [LEFT + 1.06 * i + (0.15 if i > 1 else 0.0) for i in range(4)]
+    places = [left + 1.06 * i + (0.15 if i > 1 else 0.0) for i in range(4)]
     for x, head in zip([*places, places[3] + 1.45 + spectrum / 2], heads, strict=True):
         axes.text(x + 0.5 * (head != "spectrum"), -0.03, head, ha="center", va="bottom",
                   fontsize=7.5, color=INK)  # fmt: skip
     for i, row in enumerate(rows):
         y = STEP * i + 0.03
-        axes.text(LEFT - 0.1, y + 0.5, row.heading, ha="right", va="center", fontsize=7.5,
+        axes.text(left - 0.1, y + 0.5, row.heading, ha="right", va="center", fontsize=7.5,
                   color=INK)  # fmt: skip
         for x, tile, chosen in zip(
             places,

@@ -16,6 +16,8 @@ from pipeline.types import Bands, Classes
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+MISTAKEN = "mistaken (in its true colour)"
+WORDS = 1.5  # inches at the left of a row
 CELLS = 18  # thumbnails along a side
 
 
@@ -39,7 +41,8 @@ class Told:
 
 def layouts(panels: Sequence[Panel], told: Told, title: str, caption: str) -> Figure:
     """A panel a layout; tiles in the colours of their classes, mistakes in a black ring."""
-    across = 4 * len(panels)  # names of classes in a line
+    longest = max(map(len, (MISTAKEN, *told.classes.names)))
+    across = int(5.3 * len(panels) / (0.35 + longest / 15))  # names in a line
     lines = -(-(len(told.classes) + 1) // across)
     height = 5.6 + 0.25 * lines
     figure = sheet(5.3 * len(panels), height, title + "\n" * lines, caption)
@@ -70,7 +73,7 @@ def _layout(axes: Axes, shown: Panel, told: Told) -> None:
         )  # fmt: skip
     if wrong.any():
         axes.scatter([], [], s=34, color="white", edgecolor="black", linewidth=1.2,
-                     label="mistaken (in its true colour)")  # fmt: skip
+                     label=MISTAKEN)  # fmt: skip
     axes.set_title(shown.heading, loc="left", fontsize=9, color=INK)
     axes.set_xlabel(shown.axes[0], fontsize=8, color=FAINT)
     axes.set_ylabel(shown.axes[1], fontsize=8, color=FAINT)
@@ -137,13 +140,13 @@ def walks(
     """
     chosen = list(bands.false_colour)
     stretch = Stretch.of(tiles if ends is None else np.concatenate(ends))
-    count, left, top = len(columns), 1.35, 0.25
-    gap = 0.0 if ends is None else 1.16
-    width = left + 1.06 * count + 2 * gap
+    count, top, gap = len(columns), 0.25, 0.0 if ends is None else 1.16
+    unit = min(1.0, (12.0 - WORDS) / (1.06 * count + 2 * gap))
+    left = WORDS / unit
     figure, axes = canvas(
-        width,
+        left + 1.06 * count + 2 * gap,
         top + 1.06 * len(tiles),
-        min(1.0, 12.0 / width),
+        unit,
         title,
         f"{caption} Red, green, blue = {', '.join(bands.names[i] for i in chosen)}, stretched from "
         f"percentile 2 to 98 {'over all' if ends is None else 'of the real tiles'}.",

@@ -114,10 +114,7 @@ def _views(look: Look) -> dict[str, NDArray[Any]]:
 
 
 def _by_pixel(look: Look, maps: Mapping[Method, Floats], headings: list[str]) -> Picture:
-    columns = {
-        trust.named(m).replace(" ", "\n", 1): trust.importance(found, m)
-        for m, found in maps.items()
-    }
+    columns = {trust.named(m): trust.importance(found, m) for m, found in maps.items()}
     figure = figures.maps(
         _views(look),
         columns,

@@ -152,7 +152,7 @@ def going_on(folder: Path, trainer: pl.Trainer) -> Iterator[Path | None]:
         with _on_all_ranks(folder, trainer) as begun:
             yield begun
     except DivergenceError:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and folder.is_dir():  # else there is nothing to go on from
             (folder / DIVERGED).touch()
         raise
 
