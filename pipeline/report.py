@@ -62,15 +62,25 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Inside:
-    """Pictures of what the network holds; without a convolution there are none."""
+class Section:
+    """A part of what is seen inside a network: plain text, and pictures."""
 
-    layer: str | None
-    filters: Sequence[Picture] = ()
-    activations: Sequence[Picture] = ()
-    kernels: Sequence[Picture] = ()
-    reconstructions: Sequence[Picture] = ()
-    pitfalls: Sequence[Picture] = ()  # of the store: what could make measures look too good
+    key: str  # its anchor
+    title: str
+    text: str
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What the network holds."""
+
+    layer: str | None  # whose filters are shown; None: there is no convolution
+    sections: Sequence[Section] = ()
+
+    def section(self, key: str) -> Section | None:
+        """The first section of that key."""
+        return next((one for one in self.sections if one.key == key), None)
 
 
 def write(subject: Subject, inside: Inside, reports: Path, scenes: Iterable[str]) -> Path:

@@ -12,6 +12,7 @@ import pytest
 from pipeline import assessment, probes
 from pipeline.bundle import Bundle
 from pipeline.errors import BandError, ConfigError, NetworkError
+from pipeline.looks import choosing
 from pipeline.measuring import Measurement
 from pipeline.schema import EvaluateSection, PredictSection, VisualizeSection
 from pipeline.stages import evaluate, visualize
@@ -101,7 +102,7 @@ def test_files_repeat_and_old_ones_are_gone(here: Path) -> None:
 
 def test_another_layer_is_shown_without_false_colour(here: Path) -> None:
     html = _run(layer="conv2", tiles=[0])
-    assert "<code>conv2</code>" in html
+    assert "Filters of conv2" in html
     names = {path.name for path in Path("reports/visualize").iterdir()}
     assert "filters_channels.png" in names
     assert "filters_colour.png" not in names
@@ -114,7 +115,7 @@ def test_default_tiles_are_the_median_right_ones_of_each_class() -> None:
     probabilities[np.arange(7), actual] = sure
     probabilities[3] = (0.2, 0.7, 0.1)  # wrong: it does not count
     probabilities[6] = (0.8, 0.1, 0.1)  # class 2 has no right tile
-    assert visualize.typical(actual, probabilities) == [2, 5]
+    assert choosing.typical(actual, probabilities) == [2, 5]
 
 
 def test_default_tiles_are_one_a_class(made: tuple[Path, Store, Bundle], here: Path) -> None:
@@ -251,7 +252,7 @@ def test_the_page_of_an_autoencoder_shows_tiles_drawn_again_and_no_classes(
     assert page.open == []
     assert page.out == []
     assert "draws its input again" in html
-    for heading in ("Band by band", "Tiles drawn again", "Filters of <code>encoder.conv1</code>"):
+    for heading in ("Band by band", "Tiles drawn again", "Filters of encoder.conv1"):
         assert heading in html
     for heading in ("What is taken for what", "Class by class", "Class maps", "Not measured"):
         assert heading not in html

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import leaks, looking
+from pipeline import leaks
 from pipeline.duplicates import kept
 from pipeline.leakage import find
+from pipeline.looks import pitfalls
 from pipeline.shift import Look
 from pipeline.split import SPLITS
 from pipeline.store import Store, StoreWriter
@@ -41,7 +42,7 @@ def test_what_a_store_holds_again_is_told_and_shown(tmp_path: Path) -> None:
     split = np.repeat(np.arange(3), [store.count(name) for name in SPLITS])
     found = find(store.at, split, store.tile_size, store.mean, store.std)
     leaks.write(found, split, store.index["id"].tolist(), tmp_path / "leakage.csv")
-    pictures = looking.draw(store, tmp_path / "out", tmp_path / "leakage.csv")
+    pictures = pitfalls.pictures(store, tmp_path / "out", tmp_path / "leakage.csv")
     assert [picture.path.name for picture in pictures] == ["bands.png", "near_copies.png"]
     for picture in pictures:
         assert picture.path.read_bytes().startswith(b"\x89PNG")
@@ -61,4 +62,4 @@ def test_tiles_of_training_are_known_again_in_another_store(tmp_path: Path) -> N
 def test_a_clean_store_of_an_earlier_version_has_nothing_to_show(tmp_path: Path) -> None:
     store = little.store(tmp_path / "tiles")
     assert leaks.again(store, "test") == []
-    assert looking.draw(store, tmp_path / "out", tmp_path / "leakage.csv") == []
+    assert pitfalls.pictures(store, tmp_path / "out", tmp_path / "leakage.csv") == []

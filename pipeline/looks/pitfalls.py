@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline import shift
 from pipeline.leaks import FILE
-from pipeline.report import Picture
-from pipeline.shift import Look
+from pipeline.looks.base import Look
+from pipeline.report import Picture, Section
 
 if TYPE_CHECKING:
     from pipeline.figures.gallery import Shown
@@ -20,7 +21,13 @@ PAIRS = 12  # near copies that are shown
 PER_ROW = 3  # pairs
 
 
-def draw(store: Store, folder: Path, leakage: Path = FILE) -> list[Picture]:
+def draw(look: Look) -> list[Section]:
+    """What could fool somebody who reads the measures; nothing where there is nothing to show."""
+    found = pictures(look.trained.store, look.out)
+    return [Section("pitfalls", "What could fool you", "", found)] if found else []
+
+
+def pictures(store: Store, folder: Path, leakage: Path = FILE) -> list[Picture]:
     """Write what there is to show of a store and of the pairs that ``ingest`` found in it."""
     return [*_spread(store, folder), *_near(store, folder, leakage)]
 
@@ -30,7 +37,7 @@ def _spread(store: Store, folder: Path) -> list[Picture]:
 
     if not store.looks:
         return []
-    looks = {name: Look.load(facts) for name, facts in store.looks.items()}
+    looks = {name: shift.Look.load(facts) for name, facts in store.looks.items()}
     path = canvas.save(bands.spread(looks, "Bands of the splits"), folder / "bands.png")
     return [Picture("Bands of the splits", path, "Histograms of each band in each split.")]
 

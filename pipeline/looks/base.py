@@ -1,0 +1,55 @@
+"""What a look at a trained network is given, and where it puts what it draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.figures import canvas
+from pipeline.trained import Trained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from pipeline.schema import VisualizeSection
+    from pipeline.types import Bands
+
+SPLIT = "test"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Tiles that are looked at."""
+
+    rows: list[int]  # of the test split
+    pixels: NDArray[Any]  # (N, H, W, C)
+    names: list[str]  # true class of each
+    ids: list[str]
+    colours: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A trained network, the tiles to look at it with, and what is asked for."""
+
+    trained: Trained  # a single network: of an ensemble the member that was chosen
+    shown: Shown
+    settings: VisualizeSection
+    out: Path
+
+    @property
+    def bands(self) -> Bands:
+        """Bands of a tile."""
+        return self.trained.bundle.bands
+
+    def save(self, figure: Figure, name: str) -> Path:
+        """Write a picture."""
+        return canvas.save(figure, self.out / name)
+
+    def save_arrays(self, name: str, arrays: dict[str, Any]) -> None:
+        """Keep the numbers behind the pictures for those who want them."""
+        np.savez(self.out / f"{name}.npz", **arrays)
