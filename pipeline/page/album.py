@@ -150,12 +150,12 @@ def load(store: Store, rows: Rows) -> NDArray[Any]:
     return out
 
 
-def payload(store: Store, album: Album) -> dict[str, Any]:
-    """All of it for the page's scripts."""
+def payload(store: Store, album: Album, pixels: NDArray[Any]) -> dict[str, Any]:
+    """All of it for the page's scripts, with the tiles' pixels (N, H, W, C)."""
     low, high = stretch(store)
     return {
         "tiles": tiles(store, album),
-        "pixels": packed(load(store, album.rows)),
+        "pixels": packed(pixels),
         "bands": list(store.bands.names),
         "natural": list(store.bands.natural),
         "false": list(store.bands.false_colour),

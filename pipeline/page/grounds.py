@@ -112,7 +112,7 @@ def jpeg(picture: NDArray[np.uint8], quality: int = 82) -> str:
 
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "jpeg", quality=quality, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
+    return url("jpeg", file)
 
 
 def png(picture: NDArray[np.uint8]) -> str:
@@ -121,7 +121,12 @@ def png(picture: NDArray[np.uint8]) -> str:
 
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "png", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return url("png", file)
+
+
+def url(kind: str, file: io.BytesIO) -> str:
+    """A file in memory as a data URL."""
+    return f"data:image/{kind};base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def payload(found: Sequence[Ground]) -> dict[str, Any]:

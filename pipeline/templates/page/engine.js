@@ -243,7 +243,6 @@ function softmax(values, temperature = 1) {
 /** Positions [top, left, bottom, right] of a step's input that one of its output's sees. */
 function towards(step, [top, left, bottom, right], [, height, width]) {
   const whole = [0, 0, height - 1, width - 1];
-  if (height === undefined) return null;
   if (["conv", "maxpool", "avgpool"].includes(step.op)) {
     const {kernel, stride, padding, dilation} = step;
     return [
@@ -271,10 +270,12 @@ function sees(index, y, x) {
   const {steps} = engine(), {height, width} = album();
   const boxes = new Map([[index, [y, x, y, x]]]);
   const shapeOf = k => k < 0 ? [0, height, width] : steps[k].shape;
-  const join = (k, box) => {
+  const join = (k, box) => {  // null: all there is
     const old = boxes.get(k);
-    boxes.set(k, old === undefined || old === null || box === null ? (old === undefined ? box : old && box)
-      : [Math.min(old[0], box[0]), Math.min(old[1], box[1]), Math.max(old[2], box[2]), Math.max(old[3], box[3])]);
+    if (old === undefined) boxes.set(k, box);
+    else boxes.set(k, old && box && [
+      Math.min(old[0], box[0]), Math.min(old[1], box[1]), Math.max(old[2], box[2]), Math.max(old[3], box[3]),
+    ]);
   };
   for (let i = index; i >= 0; i--) {
     if (!boxes.has(i)) continue;
