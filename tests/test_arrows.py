@@ -25,7 +25,7 @@ ORDER = [
     "diversity", "ballots", "results", "telling",
     "reconstruction", "bundle", "trained", "mapping", "glance", "distortions",
     "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "whitening",
-    "tasks", "probes",
+    "tasks", "probes", "subjects", "steps", "attributions", "trust", "dreams", "embeddings",
     "figures", "report", "looks", "confident", "mistakes", "tracking", "donor", "members",
     "side_by_side", "label_errors", "config_messages",
     "config", "config_difference", "comparison", "repeat", "stages", "commands", "__main__",
