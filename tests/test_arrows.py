@@ -26,7 +26,7 @@ ORDER = [
     "reconstruction", "bundle", "trained", "mapping", "glance", "distortions",
     "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "whitening",
     "tasks", "probes", "subjects", "steps", "attributions", "trust", "dreams", "embeddings",
-    "figures", "report", "looks", "confident", "mistakes", "tracking", "donor", "members",
+    "figures", "report", "looks", "page", "confident", "mistakes", "tracking", "donor", "members",
     "side_by_side", "label_errors", "config_messages",
     "config", "config_difference", "comparison", "repeat", "stages", "commands", "__main__",
 ]  # fmt: skip

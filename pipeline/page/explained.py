@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline import attributions
 from pipeline.page.album import Album
 from pipeline.page.arrays import packed, signed_bytes
 
 if TYPE_CHECKING:
     from pipeline.network import Network
 
-TITLES = {
+TITLES: dict[attributions.Method, str] = {
     "integrated_gradients": "integrated gradients",
     "occlusion": "occlusion",
     "grad_cam": "Grad-CAM",
@@ -43,9 +42,8 @@ def targets(album: Album) -> list[tuple[int, int]]:
 def payload(network: Network, pixels: NDArray[Any], album: Album) -> dict[str, Any] | None:
     """All maps for the page's scripts; None where there is nothing to explain."""
     wanted = targets(album)
-    if not wanted or importlib.util.find_spec("pipeline.attributions") is None:
+    if not wanted:
         return None
-    attributions = importlib.import_module("pipeline.attributions")
     chosen = pixels[[tile for tile, _ in wanted]]
     labels = np.array([label for _, label in wanted], np.int64)
     reasons = attributions.fitting(network, pixels[:1])

@@ -13,9 +13,9 @@ function channelName(index, channel) {
   const step = steps[index];
   const last = index === steps.length - 1;
   if (last && classes.length === step.shape[0] && !isMap(step)) return classes[channel];
+  if (last && engine().draws && channel < bands.length) return bands[channel];
   if (["conv", "transposed"].includes(step.op) || step.was === "conv") return `filter ${channel}`;
   if (["normalize", "indices", "same", "affine"].includes(step.op) && step.inputs[0] < 0 && channel < bands.length) return bands[channel];
-  if (last && engine().draws && channel < bands.length) return bands[channel];
   return isMap(step) ? `channel ${channel}` : `unit ${channel}`;
 }
 
@@ -55,8 +55,19 @@ function choose(change, fresh = false) {
   if (change.tile !== undefined || fresh) markTile();
   for (const button of $$("button", parts.rail))
     button.setAttribute("aria-pressed", String(Number(button.dataset.step) === now.step));
-  $('[aria-pressed="true"]', parts.rail)?.scrollIntoView({block: "nearest"});
+  const here = $('[aria-pressed="true"]', parts.rail);
+  if (here) parts.rail.scrollTop = here.offsetTop - parts.rail.clientHeight / 2;
+  const back = focusIn(parts.stage);
   drawStage();
+  back();
+}
+
+/** The stage is drawn anew: what brings the focus back to where it was. */
+function focusIn(box) {
+  const held = document.activeElement;
+  if (!box.contains(held)) return () => {};
+  const wanted = held.id ? `#${held.id}` : held.closest(".maps, .units") ? '.maps [aria-pressed="true"], .units [aria-pressed="true"]' : null;
+  return () => (wanted ? $(wanted, box) : $('[aria-pressed="true"]', parts.rail))?.focus({preventScroll: true});
 }
 
 function strongest(values, [, height, width], channel) {
@@ -132,7 +143,10 @@ function drawStage() {
   const {steps} = engine(), step = steps[now.step], all = outputs(now.tile), output = all[now.step];
   const scale = scales(now.step, output), name = channelName(now.step, now.channel);
   const number = el("input", {type: "number", id: "walk-channel", min: 0, max: step.shape[0] - 1, value: now.channel, style: "width:5rem",
-    onchange: event => choose({channel: Math.min(step.shape[0] - 1, Math.max(0, Number(event.target.value) || 0))})});
+    onchange: event => {
+      const wanted = Math.min(step.shape[0] - 1, Math.max(0, Math.floor(Number(event.target.value)) || 0));
+      if (wanted !== now.channel) choose({channel: wanted});  // a field that goes away tells of itself once more
+    }});
   const input = step.inputs.map(k => k < 0 ? [album().channels, album().height, album().width] : steps[k].shape);
   parts.bench = el("div", {class: "bench"});
   parts.result = el("div", {class: "result"});
