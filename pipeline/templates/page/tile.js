@@ -92,8 +92,9 @@ function aboutTile(index) {
   const right = el("div", {});
   if (tile.p) right.append(el("h4", {}, "Probabilities, as measured"), shares(tile.p, classes.length ? tile.label : -1));
   right.append(el("h4", {}, "Where it lies"), place(tile));
-  if (read("grounds")?.[tile.source]) right.append(ground(tile.source, [index]));
   if (engine() && walkable().includes(index))
     right.append(el("p", {}, el("button", {type: "button", onclick: () => { go("explorer", {tile: index}); top(); }}, "Walk it through the network")));
-  return el("article", {class: "card"}, el("h3", {}, said ? `${tile.id}: ${said}` : tile.id), el("div", {class: "about"}, left, right));
+  const where = read("grounds")?.[tile.source] ? el("div", {}, el("h4", {}, "In its scene"), ground(tile.source, [index])) : null;
+  return el("article", {class: "card"}, el("h3", {}, said ? `${tile.id}: ${said}` : tile.id),
+    el("div", {class: where ? "about whole" : "about"}, left, right, where));
 }
