@@ -1,4 +1,4 @@
-"""The whole page in a real browser: from the disk, in a frame as MLflow's, with and without a script."""
+"""The whole page in a real browser: from the disk, in a frame, on paper, without a script."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ SECTION = VisualizeSection(layer=None, filters=None, tiles=None, kernel_band=Non
 CURVES = "epoch,train_loss,validation_loss,validation_accuracy\n1,1.2,1.1,0.5\n2,0.9,0.8,0.75\n"
 
 
-def written(folder: Path, layers: dict[str, Any] | None = None, scenes: tuple[str, ...] = ()) -> Path:
+def written(
+    folder: Path, layers: dict[str, Any] | None = None, scenes: tuple[str, ...] = ()
+) -> Path:
     """The page of a little project, all stages but training run on it."""
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
@@ -172,7 +174,7 @@ def test_it_fits_and_all_can_read_it(
         page.click(f"#tab-{view}")
         assert page.evaluate("document.documentElement.scrollWidth") <= size[0], view
         page.screenshot(path=PICTURES / f"page-{view}-{size[0]}-{scheme}.png", full_page=True)
-        if (size == WIDE) == (scheme == "dark"):  # each size and each scheme once: axe takes a while
+        if (size == WIDE) == (scheme == "dark"):  # each of them once: axe takes a while
             assert problems(page) == [], view
     watched.check()
 
@@ -201,7 +203,7 @@ def test_a_cell_opens_its_tiles_and_a_tile_all_that_is_known_of_it(
     assert card.locator(".looks canvas").count() == 2 + 2 * 3  # of both classes by three methods
     assert card.locator(".ground rect").count() == 2  # one mark, with a rim
     where = store.index.set_index("id").loc[heard.ids[surest]]
-    assert f"row 0, column {where['window_col']}, 12 × 12 pixels" in card.inner_text()
+    assert f"row 0, column {where['window_col']}, 12" in card.inner_text()
     right = page.locator('td[data-true="1"][data-said="1"] button')
     right.focus()
     page.keyboard.press("Enter")
@@ -218,7 +220,7 @@ def test_a_cell_opens_its_tiles_and_a_tile_all_that_is_known_of_it(
 def test_the_explorer_shows_what_pytorch_computes(
     wide: Watched, made: tuple[Path, Store, Bundle]
 ) -> None:
-    page, (path, store, bundle) = wide.page, made
+    page, (_, store, bundle) = wide.page, made
     page.click("#tab-explorer")
     tile = page.evaluate("quadband.state().tile")
     names = [step.name for step in program(bundle.network)]
@@ -234,10 +236,16 @@ def test_the_explorer_shows_what_pytorch_computes(
     np.testing.assert_allclose([float(t.rstrip("%")) for t in told], 100 * shares, atol=0.06)
 
 
+def number(text: str) -> float:
+    """A number as the page writes it, with a minus that is one."""
+    return float(text.replace("\N{MINUS SIGN}", "-"))
+
+
 def at(page: Page, place: str) -> list[float]:
     """Left and top of the lit window, in pixels of the map it lies on."""
     left, top, width = page.evaluate(
-        f"""(() => {{ const map = document.querySelector('{place}'), box = map.querySelector('.box');
+        f"""(() => {{ const map = document.querySelector('{place}');
+            const box = map.querySelector('.box');
             return [box.style.left, box.style.top, map.querySelector('canvas').width]; }})()"""
     )
     return [round(float(side.rstrip("%")) * width / 100, 3) for side in (left, top)]
@@ -268,8 +276,8 @@ def test_arrow_keys_move_the_window_by_the_stride(
         assert at(page, "#walk .pick .map") == [stride, 2 * stride]  # on the tile
         row = page.evaluate("quadband.album().tiles[quadband.state().tile].row")
         heard = probes.activations(bundle.network, store.at(np.array([row])), [layer])
-        told = page.locator("#walk .total b").inner_text().replace("−", "-")
-        assert float(told) == pytest.approx(heard[layer][0, 3, 2, 1], rel=1e-3, abs=1e-4)
+        told = page.locator("#walk .total b").inner_text()
+        assert number(told) == pytest.approx(heard[layer][0, 3, 2, 1], rel=1e-3, abs=1e-4)
         assert f"Stride {stride}: a step here moves the window by {stride} pixel" in (
             page.locator("#walk .stage > p").first.inner_text()
         )
@@ -286,10 +294,10 @@ def test_the_products_of_a_window_are_told(wide: Watched, made: tuple[Path, Stor
     window = seen_by["normalize"][0][:, y : y + 3, x : x + 3]
     weights = probes.filters(bundle.network, "conv1")[state["channel"]]
     told = page.locator("#walk .sum b").all_inner_texts()
-    sums = [float(text.replace("−", "-")) for text in told]
+    sums = [number(text) for text in told]
     np.testing.assert_allclose(sums, (window * weights).sum(axis=(1, 2)), rtol=0.02, atol=1e-3)
     cells = page.locator("#walk .sum .cells td").all_inner_texts()
-    first = [float(cell.split("\n")[0].replace("−", "-")) for cell in cells[:9]]
+    first = [number(cell.split("\n")[0]) for cell in cells[:9]]
     np.testing.assert_allclose(first, (window * weights)[0].ravel(), rtol=0.06, atol=1e-3)
 
 
@@ -308,7 +316,8 @@ def test_a_layer_of_the_diagram_opens_its_weights_and_answers(wide: Watched) -> 
     card.locator(".maps button").nth(2).click()
     assert seen(page) == ["explorer"]
     state = page.evaluate("quadband.state()")
-    assert (page.evaluate("quadband.engine()")[state["step"]]["name"], state["channel"]) == ("pool1", 2)
+    layer = page.evaluate("quadband.engine()")[state["step"]]["name"]
+    assert (layer, state["channel"]) == ("pool1", 2)
 
 
 FRAME = """html => new Promise(done => {

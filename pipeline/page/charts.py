@@ -102,7 +102,7 @@ CURVES = {
 
 
 def curves(path: Path) -> list[Chart]:
-    """Charts of ``curves.csv``; of an ensemble a line a member. None where there is no such file."""
+    """Charts of ``curves.csv``, of an ensemble a line a member; none without such a file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -134,7 +134,8 @@ def _histogram(band: str, looks: dict[str, Any]) -> Chart:
     lines = []
     for split, look in looks.items():
         counts = np.asarray(look["counts"], np.float64)
-        edges = np.linspace(*look["edges"], len(counts) + 1)
+        first, last = map(float, look["edges"])
+        edges = np.linspace(first, last, len(counts) + 1)
         # By its height over a unit of the band: splits whose bins differ can be laid over another.
         heights: NDArray[np.float64] = counts / max(counts.sum(), 1) / (edges[1] - edges[0])
         lines.append((split, edges, heights))

@@ -177,13 +177,12 @@ def _room(album: albums.Album) -> str:
 
 def _views(content: dict[str, Any]) -> list[tuple[str, str]]:
     """Keys and titles of the views that have something to show."""
-    reconstructs = content["subject"].reconstructs
     views = [
         ("overview", "Overview", True),
-        ("confusion", "Confusion", not reconstructs),
-        ("measures", "Measures", not reconstructs),
-        ("maps", "Maps", bool(content["maps"])),
-        ("network", "Network", True),
+        ("confusion", "Confusion", content["matrix"]),
+        ("measures", "Measures", content["measures"] and content["ranked"]),
+        ("maps", "Maps", content["maps"]),
+        ("network", "Network", content["network"]),
         ("explorer", "Explorer", True),
         ("inside", "Inside", True),
         ("data", "Data", True),

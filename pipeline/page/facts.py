@@ -33,7 +33,8 @@ class Pace:
         shown = f"{took:.0f} s" if took < 120 else f"{took / 60:.1f} min"
         if took >= 7200:
             shown = f"{took / 3600:.1f} h"
-        return f"{shown} for {len(self.rates)} epochs, {rate:,.0f} tiles/s, validation left out"
+        epochs = f"{len(self.rates)} epoch{'' if len(self.rates) == 1 else 's'}"
+        return f"{shown} for {epochs}, {rate:,.0f} tiles/s, validation left out"
 
 
 def training(
@@ -60,7 +61,7 @@ def training(
 
 def _tiles(store: Store) -> str:
     counts = ", ".join(f"{store.count(split):,} {split}" for split in SPLITS if store.count(split))
-    return f"{counts}, of {store.tile_size} × {store.tile_size} pixels"
+    return f"{counts}, of {store.tile_size} x {store.tile_size} pixels"
 
 
 def _ground(store: Store) -> str:

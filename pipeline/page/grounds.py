@@ -88,7 +88,7 @@ def _small(
     shape = (len(pixels), size // block, block, size // block, block, 3)
     means = pixels.reshape(shape).mean(axis=(2, 4), dtype=np.float64)
     scaled = np.clip(np.nan_to_num((means - low) / (high - low)), 0, 1)
-    return np.rint(255 * scaled).astype(np.uint8)
+    return np.asarray(np.rint(255 * scaled), dtype=np.uint8)
 
 
 def _put(

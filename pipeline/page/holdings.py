@@ -82,7 +82,7 @@ def _sheet(
     sheet = np.full((2 * size + GAP, max(1, len(rows) * step - GAP), 3), 128, np.uint8)
     if not len(rows):
         return sheet
-    pixels = store.pixels(split, rows)
+    pixels = store.pixels(split, rows).astype(np.float64)
     looks = 255 * np.clip(np.nan_to_num((pixels - low) / (high - low)), 0, 1)
     for place, bands in enumerate((store.bands.natural, store.bands.false_colour)):
         for i, look in enumerate(looks[..., list(bands)]):

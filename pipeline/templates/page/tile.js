@@ -1,8 +1,9 @@
 // All that is known of one tile.
 
-const CSS = "http://www.w3.org/2000/svg";
+const SVG = el("div");
+SVG.innerHTML = "<svg></svg>";
 function drawn(tag, attributes = {}, ...children) {
-  const made = document.createElementNS(CSS, tag);
+  const made = document.createElementNS(SVG.firstChild.namespaceURI, tag);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
   made.append(...children);
   return made;
