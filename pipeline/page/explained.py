@@ -22,7 +22,8 @@ TITLES: dict[attributions.Method, str] = {
 TEXT = (
     "Red spoke for the class, blue against it; each picture has a scale of its own. Bands are "
     "added up. Integrated gradients go from the mean tile to this one; occlusion hides square "
-    "after square; Grad-CAM weighs the maps of the last convolution."
+    "after square; Grad-CAM, bright where much speaks for the class, weighs the maps of the last "
+    "convolution."
 )
 MOST = 200  # maps of a method
 
@@ -54,7 +55,7 @@ def payload(network: Network, pixels: NDArray[Any], album: Album) -> dict[str, A
         attributions.attribute(network, chosen, labels, method).sum(axis=-1) for method in methods
     ]
     return {
-        "methods": [{"key": method, "title": TITLES[method]} for method in methods],
+        "methods": [{"title": TITLES[m], "signed": m != "grad_cam"} for m in methods],
         "text": TEXT,
         "of": [list(pair) for pair in wanted],
         "maps": packed(signed_bytes(np.stack(maps, axis=1))),

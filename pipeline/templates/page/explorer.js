@@ -312,7 +312,7 @@ const BENCHES = {
       const kernel = kernelPicture(weight.values.subarray(start + c * size, start + (c + 1) * size), kh, kw, most);
       const products = el("table", {class: "cells", "aria-label": `Products of ${channelName(step.inputs[0], first + c)}`}), sum = el("b", {class: "num"});
       box.append(el("div", {class: "sum"}, el("h4", {}, channelName(step.inputs[0], first + c)), figure.root,
-        el("span", {class: "sign", "aria-hidden": "true"}, "×"), kernel.root, el("span", {class: "sign", "aria-hidden": "true"}, "="), products, el("span", {}, "sum ", sum)));
+        el("span", {class: "sign", "aria-hidden": "true"}, "×"), kernel.root, el("span", {class: "sign", "aria-hidden": "true"}, "="), products, el("span", {class: "num"}, "sum ", sum)));
       return {c, figure, products, sum};
     });
     parts.bench.append(box);

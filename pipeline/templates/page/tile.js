@@ -50,16 +50,15 @@ function attributions(index) {
   const [, methods, height, width] = found.maps.shape, size = height * width, out = [];
   found.of.forEach(([tile, label], row) => {
     if (tile !== index) return;
-    const pictures = found.methods.map(({title}, m) => {
+    const pictures = found.methods.map(({title, signed}, m) => {
       const start = (row * methods + m) * size;
       const values = found.open.values.subarray(start, start + size);
-      const canvas = put(el("canvas", {role: "img", "aria-label": `${title} for ${className(label)}`}), picture(values, height, width, scaleOf(values)));
+      const canvas = put(el("canvas", {role: "img", "aria-label": `${title} for ${className(label)}`}), picture(values, height, width, scaleOf(values, signed)));
       return lookFigure(canvas, title);
     });
-    out.push(el("h4", {}, "What spoke for ", swatch(label), className(label)), el("div", {class: "looks"}, ...pictures));
+    out.push(el("div", {}, el("h4", {}, "What spoke for ", swatch(label), className(label)), el("div", {class: "looks"}, ...pictures)));
   });
-  if (out.length) out.push(el("p", {class: "faint"}, found.text));
-  return out;
+  return out.length ? [el("div", {class: "reasons"}, ...out), el("p", {class: "faint"}, found.text)] : [];
 }
 
 function place(tile) {
