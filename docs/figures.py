@@ -21,7 +21,7 @@ MARK = "figures: written by make figures"
 PICTURES = {
     Path("reports/maps/unseen.png"): (Path("docs/images/map.jpg"), 1200),
     Path("reports/figures/confusion.png"): (Path("docs/images/confusion.png"), 800),
-    Path("reports/visualize/filters_channels.png"): (Path("docs/images/filters.png"), 800),
+    Path("reports/visualize/filters_conv1_1_channels.png"): (Path("docs/images/filters.png"), 800),
 }
 DIAGRAM = Path("docs/images/network.svg")  # of the last network of docs/networks.md
 PAGE = Path("docs/networks.md")
@@ -41,9 +41,10 @@ def table(measures: dict[str, Any]) -> str:
     """The measures as Markdown, to tenths of a percent."""
     if "accuracy_ci95" not in measures:
         raise SystemExit(f"Expected a classifier's measures in {METRICS}. Run one: make repro.")
-    low, high = (f"{100 * end:.1f}" for end in measures["accuracy_ci95"])
+    ends = " to ".join(f"{100 * end:.1f}" for end in measures["accuracy_ci95"] or ())
+    reach = f" (95 % interval {ends})" if ends else ""
     lines = [
-        f"Accuracy {100 * measures['accuracy']:.1f} % (95 % interval {low} to {high}) on "
+        f"Accuracy {100 * measures['accuracy']:.1f} %{reach} on "
         f"{measures['n']:,} test tiles, from blocks of ground that training never saw:",
         "",
         "| class | producer's accuracy | user's accuracy | F1 | tiles |",

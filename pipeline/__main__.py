@@ -35,7 +35,9 @@ STAGES = {
 # The same of what is run beside the stages, in pipeline/commands/.
 COMMANDS = {
     "augment": "draw what each distortion does to tiles: reports/augment/",
+    "kernel": "slide a kernel made by hand over a tile, in numbers: reports/kernel/",
     "lr-find": "find a learning rate for the network and the tiles: reports/lr_find/",
+    "show": "all there is to know of a tile, and its picture: reports/show/",
 }
 
 # What the system may refuse and a user can grant, and how.
@@ -93,7 +95,36 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--start", type=float, help="the lowest rate: 1e-6")
             command.add_argument("--end", type=float, help="the highest: 10")
             command.add_argument("--steps", type=int, help="from one to the other: 300")
+        if stage == "show":
+            _of_show(command)
+        if stage == "kernel":
+            _of_kernel(command)
     return parser
+
+
+def _of_show(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("tile", nargs="?", help="a number from 0, a range such as 500-505, or an id")
+    add("--class", dest="label", metavar="NAME", help="tiles of a class instead")
+    add("--worst", action="store_true", help="those that the network is furthest from knowing")
+    add("--split", dest="within", help="numbers count within it; of --class and --worst: test")
+    add("--count", type=int, help="tiles of --class or --worst: 1")
+    add("--stretch", help="from black to white: tile, or training")
+    add("--out", metavar="PATH", help="a .png, or a folder; reports/show/ if absent")
+
+
+def _of_kernel(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("name", nargs="?", help="sobel_x, laplacian, box_blur and so on")
+    add("--matrix", metavar="ROWS", help="a kernel of your own: [[1,0,-1],[2,0,-2],[1,0,-1]]")
+    add("--tile", help="a number from 0, or an id: 0")
+    add("--split", dest="within", help="numbers count within it; within the store if absent")
+    add("--band", help="by name; the last if absent")
+    add("--padding", help="same (edges repeated), zeros, valid (none): same")
+    add("--stride", type=int, help="pixels from one window to the next: 1")
+    add("--dilation", type=int, help="pixels from one weight to the next: 1")
+    add("--at", metavar="ROW,COLUMN", help="of the answer, told in numbers; its peak if absent")
+    add("--out", metavar="PNG", help="reports/kernel/<name>.png if absent")
 
 
 def _one_or_more(text: str) -> int:
@@ -133,7 +164,9 @@ def _run_stage(stage: str, arguments: dict[str, str]) -> None:
     wanted = inspect.signature(run).parameters
     sections = {name: getattr(params, name) for name in wanted if name in type(params).model_fields}
     content = read()
-    overrides = _say_difference(content, exactly="overrides" in wanted)
+    # What is told of a tile depends on no parameter.
+    bare = stage in COMMANDS and not sections.keys() - {"engine"}
+    overrides = [] if bare else _say_difference(content, exactly="overrides" in wanted)
     facts = {"overrides": overrides, "composed": content}
     run(**sections, **{name: fact for name, fact in facts.items() if name in wanted}, **arguments)
 

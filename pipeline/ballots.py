@@ -10,19 +10,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline import diversity, metrics, voting
+from pipeline import calibration, diversity, metrics, voting
 from pipeline.ensemble import Member
+from pipeline.measuring import told
 from pipeline.metrics import rounded
+from pipeline.resampling import Resampling
+from pipeline.voting import Vote
 
 Shares = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
 MEASURES = ("accuracy", "balanced_accuracy", "macro_f1", "nll", "ece")
-COLUMNS = ("validation_accuracy", *MEASURES)
+COLUMNS = ("validation_accuracy", *MEASURES, "temperature")
 
 
-def votes(members: Sequence[Shares], facts: Sequence[Member]) -> dict[str, Shares]:
-    """Probabilities (N, K) of every vote on those of the members, each (N, K)."""
+def votes(members: Sequence[Shares], facts: Sequence[Member]) -> dict[Vote, Shares]:
+    """Probabilities (N, K) of every vote on those of the members, each (N, K), untempered."""
     logs = torch.from_numpy(np.stack(members)).log()
     weights = voting.shares([fact.accuracy for fact in facts])
     return {kind: voting.vote(logs, kind, weights).softmax(dim=1).numpy() for kind in voting.VOTES}
@@ -31,18 +34,25 @@ def votes(members: Sequence[Shares], facts: Sequence[Member]) -> dict[str, Share
 def compare(
     facts: Sequence[Member],
     members: Sequence[Shares],
-    votes: Mapping[str, Shares],
+    votes: Mapping[Vote, tuple[Shares, float]],
     actual: Labels,
+    again: Resampling,
 ) -> dict[str, Any]:
     """What ``reports/metrics.json`` holds under ``ensemble``.
 
+    Each is measured as it would answer alone, with the temperature that belongs to it.
+
     Args:
         facts: What is known of the members.
-        members: Probabilities (N, K) of each.
-        votes: Probabilities (N, K) of each vote, by its name.
+        members: Probabilities (N, K) of each, untempered.
+        votes: Probabilities (N, K) of each vote by its name, untempered, and its temperature.
         actual: Labels (N,).
+        again: Draws of the tiles' places.
     """
-    each = [measure(one, actual) for one in members]
+    each = [
+        measure(one, fact.temperature, actual, again)
+        for fact, one in zip(facts, members, strict=True)
+    ]
     return {
         "members": {
             f"member{i}": {"model": fact.model, "seed": fact.seed}
@@ -51,7 +61,7 @@ def compare(
             for i, (fact, row) in enumerate(zip(facts, each, strict=True))
         },
         "mean": {key: rounded(fmean(row[key] for row in each)) for key in MEASURES},
-        "votes": {name: measure(shares, actual) for name, shares in votes.items()},
+        "votes": {name: measure(*vote, actual, again) for name, vote in votes.items()},
         "diversity": differ(np.stack(members), actual),
     }
 
@@ -68,17 +78,26 @@ def rows(found: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return shown
 
 
-def measure(shares: Shares, actual: Labels) -> dict[str, Any]:
-    """Measures of probabilities (N, K)."""
-    counts = metrics.confusion(actual, shares.argmax(axis=1), shares.shape[1])
+def measure(
+    shares: Shares, temperature: float, actual: Labels, again: Resampling
+) -> dict[str, Any]:
+    """Measures of probabilities (N, K) under a temperature; the accuracy with its interval."""
+    warm = calibration.tempered(shares, temperature).astype(np.float32)
+    counts = metrics.confusion(actual, warm.argmax(axis=1), warm.shape[1])
     values = (
         metrics.accuracy(counts),
         metrics.balanced_accuracy(counts),
         metrics.macro_f1(counts),
-        metrics.nll(shares, actual),
-        metrics.ece(shares, actual),
+        metrics.nll(warm, actual),
+        metrics.ece(warm, actual),
     )
-    return dict(zip(MEASURES, map(rounded, values), strict=True))
+    hits = (warm.argmax(axis=1) == actual).astype(np.float64)
+    whole = np.ones(len(hits), bool)
+    reach = again.share(hits, whole, again.sums(hits) / again.sums(whole))
+    ends = told("accuracy", values[0], reach)
+    return (
+        dict(zip(MEASURES, map(rounded, values), strict=True)) | ends | {"temperature": temperature}
+    )
 
 
 def differ(members: Shares, actual: Labels) -> dict[str, Any]:
@@ -86,7 +105,7 @@ def differ(members: Shares, actual: Labels) -> dict[str, Any]:
 
     ``disagreement`` and ``q`` are means over pairs, of Q over those that have one.
     ``most_disagreement`` is what members as accurate as these could reach. ``ambiguity`` is what
-    the soft vote has less of a Brier score than ``brier``, the members' mean.
+    the soft vote has less of a Brier score than ``brier``, the members' mean; both untempered.
     """
     right = members.argmax(axis=2) == actual
     pairs = diversity.pairs(right)
@@ -117,8 +136,8 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
         f"Members that are right on {mean:.1%} of tiles can disagree on "
         f"{differing['most_disagreement']:.1%} at most: the paradox of diversity, that better "
         "members have less to tell each other.",
-        f"The soft vote's Brier score is the members' mean, {differing['brier']:.4f}, less their "
-        f"ambiguity, {differing['ambiguity']:.4f}.",
+        f"Without temperatures, the soft vote's Brier score is the members' mean, "
+        f"{differing['brier']:.4f}, less their ambiguity, {differing['ambiguity']:.4f}.",
     ]
 
 
@@ -126,5 +145,6 @@ def flat(found: Mapping[str, Any], split: str) -> dict[str, float | None]:
     """Numbers by names such as ``test_accuracy/member0``, ``test_accuracy/hard``, ``test_q``."""
     named = {**found["members"], "mean": found["mean"], **found["votes"]}
     values = {f"{split}_{key}/{name}": row[key] for key in MEASURES for name, row in named.items()}
-    differing = found["diversity"]
-    return values | {f"{split}_{key}": differing[key] for key in differing if key != "pairs"}
+    differing = {key: value for key, value in found["diversity"].items() if key != "pairs"}
+    differing["members_brier"] = differing.pop("brier")  # the headline has one of its own
+    return values | {f"{split}_{key}": value for key, value in differing.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline import naming
 from pipeline.ensemble import Ensemble, Member, heard, member_of, passes
 from pipeline.errors import BundleError, PipelineError
 from pipeline.network import Network, build
@@ -68,10 +69,8 @@ class Bundle:
     @property
     def name(self) -> str:
         """What a person calls it."""
-        if not self.members:
-            return str(self.params.get("model", {}).get("name", "network"))
-        models = dict.fromkeys(member.model for member in self.members)
-        return f"{len(self.members)} x {', '.join(models)}"
+        known = [member.model for member in self.members]
+        return naming.together(known or naming.models(self.params))
 
     @property
     def layers(self) -> dict[str, dict[str, Any]]:
@@ -84,11 +83,11 @@ class Bundle:
         return self.network.facts if isinstance(self.network, Ensemble) else ()
 
     def member(self, index: int) -> Bundle:
-        """The same with a member of the ensemble as a network by itself.
-
-        The temperature was fitted to the vote, and is none of a member's.
-        """
-        return replace(self, network=member_of(self.network, index), temperature=1.0)
+        """The same with a member of the ensemble as a network by itself, of its own temperature."""
+        if not self.members:
+            return self
+        own = self.members[index % len(self.members)].temperature
+        return replace(self, network=member_of(self.network, index), temperature=own)
 
     def heard(self, vote: Vote, views: Views) -> Bundle:
         """The same, answering by another vote, and to a tile that is laid in several ways.
@@ -207,9 +206,15 @@ def save(
     return load(root)
 
 
-def tempered(root: Path, temperature: float) -> Bundle:
-    """Write down the temperature of a bundle; its weights, and so its digest, stay."""
-    _write_facts(root, _facts(root / FACTS) | {"temperature": temperature})
+def tempered(root: Path, temperature: float, of_members: Sequence[float] = ()) -> Bundle:
+    """Write down temperatures of a bundle; its weights, and so its digest, stay.
+
+    Members for which none is given keep theirs.
+    """
+    facts = _facts(root / FACTS) | {"temperature": temperature}
+    for member, own in zip(facts.get("members", ()), of_members, strict=False):
+        member["temperature"] = own
+    _write_facts(root, facts)
     return load(root)
 
 
@@ -284,7 +289,10 @@ def _built(facts: dict[str, Any]) -> Network:
         )
     shared = {key: facts[key] for key in ("bands", "classes", "tile_size", "task")}
     networks = [_built({**shared, "layers": member["layers"]}) for member in facts["members"]]
-    known = [Member(one["model"], one["seed"], one["accuracy"]) for one in facts["members"]]
+    known = [
+        Member(one["model"], one["seed"], one["accuracy"], one.get("temperature", 1.0))
+        for one in facts["members"]
+    ]
     return Ensemble(networks, known)
 
 

@@ -24,6 +24,7 @@ class Member:
     model: str
     seed: int
     accuracy: float  # on the validation tiles, of the epoch that was kept
+    temperature: float = 1.0  # its own, if it answers alone; members vote without
 
 
 class ManyViews(Network):

@@ -49,6 +49,10 @@ class TrainingError(PipelineError):
     """Training that can't go on."""
 
 
+class DivergenceError(TrainingError):
+    """Training whose numbers are no longer finite."""
+
+
 class TrackingError(PipelineError):
     """An MLflow store that can't be reached or used."""
 

@@ -6,7 +6,7 @@ Arrays leave here channel first, as torch orders them: filters (F, C, kh, kw), a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,31 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import ConfigError, NetworkError
+from pipeline.errors import NetworkError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 Floats = NDArray[np.float32]
-
-
-def _kernel(rows: Sequence[Sequence[float]], scale: float = 1.0) -> Floats:
-    return np.asarray(rows, dtype=np.float32) * np.float32(scale)
-
-
-# Made by hand; each is a filter that a convolution could learn. All but the Laplacian and the
-# Sobel pair (Sobel & Feldman 1968), which sum to 0, keep the level of the band.
-KERNELS: dict[str, Floats] = {
-    "identity": _kernel([[0, 0, 0], [0, 1, 0], [0, 0, 0]]),
-    "box_blur": _kernel([[1, 1, 1], [1, 1, 1], [1, 1, 1]], 1 / 9),
-    "gaussian_blur": _kernel([[1, 2, 1], [2, 4, 2], [1, 2, 1]], 1 / 16),
-    "sobel_x": _kernel([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]),
-    "sobel_y": _kernel([[-1, -2, -1], [0, 0, 0], [1, 2, 1]]),
-    "laplacian": _kernel([[0, 1, 0], [1, -4, 1], [0, 1, 0]]),
-    "sharpen": _kernel([[0, -1, 0], [-1, 5, -1], [0, -1, 0]]),
-}
-
-
 Role = Literal["convolution", "activation", "pooling"]
 
 
@@ -48,6 +29,7 @@ class Step:
 
     layer: str
     role: Role
+    norms: tuple[str, ...] = ()  # normalizations passed on the way to it
 
 
 def convolutions(network: nn.Module) -> list[str]:
@@ -109,14 +91,19 @@ def chain(network: nn.Module, layer: str) -> list[Step]:
 
     Where no pooling comes, the way ends before the next convolution.
     """
+    from pipeline.wording import NORMS
+
     convolution(network, layer)
-    steps = [Step(layer, "convolution")]
+    steps, norms = [Step(layer, "convolution")], []
     for name, module in _after(network, layer):
         role = _role(module)
         if role == "end":
             break
+        if isinstance(module, NORMS):
+            norms.append(name)
         if role is not None:
-            steps.append(Step(name, role))
+            steps.append(Step(name, role, tuple(norms)))
+            norms = []
         if role == "pooling":
             return steps
     others = (i for i, step in enumerate(steps) if i and step.role == "convolution")
@@ -148,37 +135,53 @@ def _leaves(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield from _leaves(f"{name}.{inner}", child)
 
 
+def own_activation(network: nn.Module, layer: str) -> str | None:
+    """The activation that a convolution's maps alone pass next; None where others join them first.
+
+    Behind a shortcut, or branches that are joined, there are maps of more than one layer.
+    """
+    from pipeline.composites import Dense, Parallel, Residual
+
+    steps = chain(network, layer)
+    if len(steps) < 2 or steps[1].role != "activation":
+        return None
+    path, own = layer.split("."), steps[1].layer.split(".")[:-1]
+    for depth in range(1, len(path)):
+        outer = network.get_submodule(".".join(path[:depth]))
+        if path[:depth] != own[:depth] and isinstance(outer, Dense | Parallel | Residual):
+            return None
+    return steps[1].layer
+
+
 @contextmanager
-def _listening(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Floats]]:
-    """Collect what layers put out; hooks go even when a module raises."""
-    heard: dict[str, Floats] = {}
+def _listening(
+    network: nn.Module, layers: Sequence[str], keep: Callable[[str, Tensor], None]
+) -> Iterator[None]:
+    """Hand on what layers put out, by name; hooks go even when a module raises."""
     modules = dict(network.named_modules())
     if unknown := [name for name in layers if name not in modules]:
         known = ", ".join(name for name in modules if name)
         raise NetworkError(f"Expected names of layers, got {', '.join(unknown)}. Known: {known}.")
 
     def hook(name: str) -> Any:
-        def keep(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def hear(_module: nn.Module, _inputs: Any, output: Any) -> None:
             first = output[0] if isinstance(output, tuple) else output
-            # A copy: an in-place activation would change it after the fact.
-            heard[name] = first.detach().float().cpu().numpy().copy()
+            keep(name, first.detach().float())
 
-        return keep
+        return hear
 
     handles = []
     try:
         for name in layers:
             handles.append(modules[name].register_forward_hook(hook(name)))
-        yield heard
+        yield
     finally:
         for handle in handles:
             handle.remove()
 
 
-def activations(
-    network: nn.Module, pixels: NDArray[Any], layers: Sequence[str]
-) -> dict[str, Floats]:
-    """Outputs of layers, by name, for raw tiles (N, H, W, C); the network is left as it was."""
+def _run(network: nn.Module, pixels: NDArray[Any]) -> None:
+    """Let raw tiles (N, H, W, C) pass in evaluation mode; the network is left as it was."""
     import torch
 
     weight = next(network.parameters(), None)
@@ -188,28 +191,65 @@ def activations(
     training = network.training
     network.eval()
     try:
-        with torch.inference_mode(), _listening(network, layers) as heard:
+        with torch.inference_mode():
             network(batch.to(device))
     finally:
         network.train(training)
+
+
+def activations(
+    network: nn.Module, pixels: NDArray[Any], layers: Sequence[str]
+) -> dict[str, Floats]:
+    """Outputs of layers, by name, for raw tiles (N, H, W, C); the network is left as it was."""
+    heard: dict[str, Floats] = {}
+
+    def keep(name: str, output: Tensor) -> None:
+        # A copy: an in-place activation would change it after the fact.
+        heard[name] = output.cpu().numpy().copy()
+
+    with _listening(network, layers, keep):
+        _run(network, pixels)
     return heard
 
 
-def apply_kernel(
-    band: NDArray[Any], kernel: NDArray[Any], padding: Literal["same", "valid"] = "same"
-) -> Floats:
-    """Cross-correlation of a band (H, W) with a kernel (kh, kw), as a convolution layer does it.
+@dataclass(frozen=True, slots=True)
+class Peaks:
+    """How strongly each of F filters answers to each of N tiles."""
 
-    ``same`` repeats the edge pixels, so that a plain surface shows no frame; ``valid`` keeps only
-    places where the kernel fits, (H - kh + 1, W - kw + 1).
+    highest: Floats  # (N, F)
+    places: NDArray[np.int64]  # (N, F, 2) row and column of the map where it is highest
+    means: Floats  # (N, F) over the map, of what is positive
+
+
+def peaks(
+    network: nn.Module, batches: Iterable[NDArray[Any]], layers: Sequence[str]
+) -> dict[str, Peaks]:
+    """Highest and mean answers of layers that give maps; never are all maps in memory at once.
+
+    Args:
+        network: Left as it was.
+        batches: Raw tiles (n, H, W, C).
+        layers: Names.
     """
-    height, width = kernel.shape
-    if padding == "same":
-        above, left = (height - 1) // 2, (width - 1) // 2
-        margins = ((above, height - 1 - above), (left, width - 1 - left))
-        band = np.pad(band, margins, mode="edge")
-    if band.shape[0] < height or band.shape[1] < width:
-        raise ConfigError(f"Expected a band no smaller than its kernel, got {band.shape}.")
-    views = np.lib.stride_tricks.sliding_window_view(band.astype(np.float32), (height, width))
-    answer: Floats = np.einsum("rcij,ij->rc", views, kernel.astype(np.float32))
-    return answer
+    found: dict[str, list[Peaks]] = {name: [] for name in layers}
+
+    def keep(name: str, maps: Tensor) -> None:
+        flat = maps.flatten(2)
+        highest, place = flat.max(dim=2)
+        rows, columns = place // maps.shape[3], place % maps.shape[3]
+        found[name].append(
+            Peaks(
+                highest.cpu().numpy(),
+                np.stack([rows.cpu().numpy(), columns.cpu().numpy()], axis=2),
+                flat.clamp_min(0).mean(dim=2).cpu().numpy(),
+            )
+        )
+
+    with _listening(network, layers, keep):
+        for pixels in batches:
+            _run(network, pixels)
+    return {
+        name: Peaks(*(np.concatenate([getattr(one, key) for one in parts])
+                      for key in ("highest", "places", "means")))
+        for name, parts in found.items()
+    }  # fmt: skip

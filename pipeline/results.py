@@ -105,12 +105,12 @@ def flat(summary: dict[str, Any], split: str) -> dict[str, float]:
                 safe = re.sub(r"[^\w./ -]", "_", name)  # what MLflow takes in a name
                 own = {m: v for m, v in row.items() if not isinstance(v, list)}
                 values |= {f"{split}_{measure}/{safe}": v for measure, v in own.items()}
-        elif key == "ensemble":
-            values |= ballots.flat(value, split)
         elif key == "before_scaling":
             values |= {f"{split}_{measure}_{key}": v for measure, v in value.items()}
         elif isinstance(value, list):
             values |= {f"{split}_{key}_low": value[0], f"{split}_{key}_high": value[1]}
         elif not isinstance(value, dict):
             values[f"{split}_{key}"] = value
-    return {key: value for key, value in values.items() if value is not None}
+    more = ballots.flat(summary["ensemble"], split) if "ensemble" in summary else {}
+    assert values.keys().isdisjoint(more), "a number of the members would hide one of the whole"
+    return {key: value for key, value in (values | more).items() if value is not None}

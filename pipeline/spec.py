@@ -3,7 +3,7 @@
 A layer is a mapping with a ``_target_`` and arguments. In a composite of ``pipeline.layers``
 further mappings are the layers inside it, and a mapping without a ``_target_`` is a chain of
 layers. Names join with dots: ``block2.conv1`` is the key of an override, the name of the weights,
-and what ``visualize.layer`` takes.
+and what ``visualize.layers`` takes.
 """
 
 from __future__ import annotations

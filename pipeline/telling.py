@@ -35,7 +35,7 @@ def voted(found: dict[str, Any]) -> None:
     """Print each member, each vote, and how members differ."""
     from rich.table import Table
 
-    headings = ("validation", "accuracy", "balanced", "macro F1", "nll", "ece")
+    headings = ("validation", "accuracy", "balanced", "macro F1", "nll", "ece", "temperature")
     out = Table("member or vote")
     for heading in headings:
         out.add_column(heading, justify="right")
@@ -49,19 +49,17 @@ def voted(found: dict[str, Any]) -> None:
 def classified(summary: dict[str, Any], counts: Counts, classes: Classes, rows: list[Row]) -> None:
     """Print the measures, the classes, the weakest of them and the worst place."""
     console.table(table(summary))
-    low, high = summary["accuracy_ci95"]
-    drawn = summary["interval"]
-    over = "" if drawn["over"] == "tiles" else f", over {drawn['places']:,} {drawn['over']}"
     console.say(
-        f"Accuracy {summary['accuracy']:.4f} (95% interval {low:.4f} to {high:.4f}{over}) on "
+        f"Accuracy {summary['accuracy']:.4f} ({_interval(summary)}) on "
         f"{summary['n']:,} tiles, balanced "
         f"{summary['balanced_accuracy']:.4f}, macro F1 {summary['macro_f1']:.4f}, "
         f"kappa {_shown(summary['kappa'])}."
     )
-    console.say(
-        f"Calibration error {summary['ece']:.4f}; without the temperature of "
-        f"{summary['temperature']:g}, {summary['before_scaling']['ece']:.4f}."
-    )
+    scaled = f"the temperature of {summary['temperature']:g}"
+    before = f"; without {scaled}, {summary['before_scaling']['ece']:.4f}."
+    without = ", with no temperature to its probabilities."
+    told = without if summary["temperature"] == 1 else before
+    console.say(f"Calibration error {summary['ece']:.4f}{told}")
     if left_out := summary.get("left_out"):
         told = ", ".join(f"{tiles:,} of {name}" for name, tiles in left_out.items())
         console.warn(f"The network does not know all classes; tiles left out: {told}.")
@@ -74,6 +72,15 @@ def classified(summary: dict[str, Any], counts: Counts, classes: Classes, rows: 
         console.say(breakdown.worst(rows))
     if reject := summary.get("reject"):
         console.say(assessment.told(reject))
+
+
+def _interval(summary: dict[str, Any]) -> str:
+    """The interval of the accuracy in words, and what it is over."""
+    drawn, ends = summary["interval"], summary["accuracy_ci95"]
+    over = "" if drawn["over"] == "tiles" else f", over {drawn['places']:,} {drawn['over']}"
+    if ends is None:
+        return f"no interval: too few {drawn['over']}, or none that differs"
+    return f"95% interval {ends[0]:.4f} to {ends[1]:.4f}{over}"
 
 
 def _shown(value: float | None) -> str:

@@ -122,12 +122,13 @@ class Trained:
         return labels if self.match is None else self.match.labels[labels]
 
     def opinions(self, split: str, batch_size: int) -> list[NDArray[np.float32]]:
-        """Probabilities (N, K) of each member of an ensemble; none of a single network.
+        """Probabilities (N, K) with which members of an ensemble vote; none of a single network.
 
-        Errors as those of ``probabilities``.
+        No temperature is in them. Errors as those of ``probabilities``.
         """
-        members = range(len(self.bundle.members))
-        return [self.member(i).probabilities(split, batch_size) for i in members]
+        each = [self.member(i) for i in range(len(self.bundle.members))]
+        bare = [replace(one, bundle=replace(one.bundle, temperature=1.0)) for one in each]
+        return [one.probabilities(split, batch_size) for one in bare]
 
     def errors(self, split: str, batch_size: int) -> Errors:
         """Errors of the reconstructions of a split's tiles, in its order.

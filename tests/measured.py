@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.evidence import Evidence
+from pipeline.measuring import Measurement
 from pipeline.places import Places
 from pipeline.types import Classes
 
@@ -39,3 +40,12 @@ def part(whole: Evidence, rows: slice) -> Evidence:
         Places(whole.places.over, whole.places.names[rows]),
         whole.classes,
     )
+
+
+def unsure() -> Measurement:
+    """Ten tiles in two places, four of five right in each."""
+    actual = np.tile([0, 0, 1, 1, 1], 2)
+    shares = np.eye(2, dtype=np.float32)[np.tile([0, 1, 1, 1, 1], 2)]
+    places = Places("groups", np.repeat(["p", "q"], 5).astype(object))
+    ids = tuple(map(str, range(10)))
+    return Measurement.of(Evidence(ids, actual, shares, places, Classes(("a", "b"))))

@@ -114,6 +114,31 @@ def test_any_number_of_bands_is_drawn_in_the_views_that_differ(bands: int, panel
     mean, std = np.full(bands, 4.0), np.array([0.0, *[2.0] * (bands - 1)])
     figure = rows_of_draws([row], names, stretch_of(mean, std), "Title")
     assert len(figure.axes[0].images) == panels
+    told = " ".join(text.get_text() for text in figure.axes[0].texts + figure.texts)
+    assert ("Tile: red in shades of grey." in " ".join(told.split())) is (bands == 1)
+
+
+def test_what_changes_nothing_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one band none can be lost."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    store = little.store(tmp_path / "four")
+    grey = little.rearranged(store, tmp_path / "data" / "tiles", Bands(("nir",)), little.CLASSES)
+    monkeypatch.setattr(command, "SPLIT", "test")
+    drawn: list[tuple[list[str], str]] = []
+
+    def draw(rows: list[Row], bands: Bands, stretch: Any, title: str, caption: str) -> Any:
+        drawn.append(([row.heading for row in rows], caption))
+        return rows_of_draws(rows, bands, stretch, title, caption)
+
+    monkeypatch.setattr(command, "rows_of_draws", draw)
+    command.run(shown(), TRAIN)
+    assert len(drawn) == len(grey.classes)
+    for headings, caption in drawn:
+        assert headings == [*(n for n in AMOUNTS if n != "band_dropout"), "all that are on"]
+        assert caption.endswith("Not shown, as it changes nothing of this tile: band_dropout.")
 
 
 def test_a_shift_of_two_deviations_is_still_within_the_stretch() -> None:

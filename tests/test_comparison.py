@@ -72,6 +72,18 @@ def test_two_that_are_alike_and_one_that_is_better(tmp_path: Path) -> None:
     assert first.p == raw[0]
 
 
+def test_a_run_without_an_interval_is_shown_without(tmp_path: Path) -> None:
+    one, two = (write_run(tmp_path / name, 0.8, seed) for seed, name in enumerate(["a", "b"]))
+    measures = json.loads((one / "metrics.json").read_text())
+    (one / "metrics.json").write_text(json.dumps({**measures, "accuracy_ci95": None}))
+    runs = [Outcome.read(folder, folder.name, "folder") for folder in (one, two)]
+    row = next(row for row in terminal.measures(runs) if row[0] == "accuracy")
+    assert row[1] == f"{measures['accuracy']:.4f}"
+    assert row[2].endswith(")")
+    page.write(runs, pairs.compare_all(runs), [], tmp_path / "page.html")
+    assert "nan" not in (tmp_path / "page.html").read_text().split("<body>")[1].split("<script")[0]
+
+
 def test_a_run_and_itself_do_not_differ(tmp_path: Path) -> None:
     run = _outcome(tmp_path / "one", 0.8, 0)
     (pair,) = pairs.compare_all([run, run])
@@ -172,6 +184,15 @@ def test_parameters_that_differ_and_no_others(tmp_path: Path) -> None:
     assert differing(runs) == {
         "model.layers.conv.out_channels": ["3", "5"],
         "optimizer.factors": ["", '{"conv*": 0.1}'],
+    }
+    several = {**PARAMS, "train": {"member_models": ["lenet"], "members": 2}}
+    networks = {"lenet": {"name": "lenet", "layers": {"conv": {"out_channels": 9}}}}
+    several["train"]["member_networks"] = networks
+    told = differing([runs[0], _outcome(tmp_path / "vote", 0.9, 0, params=several)])
+    assert told == {
+        "model.name": ["vgg", "2 x lenet"],
+        "train.member_models": ["", '["lenet"]'],
+        "train.members": ["", "2"],
     }
     changed["model"]["name"] = "mine"  # type: ignore[index]
     runs[1] = _outcome(tmp_path / "three", 0.9, 0, params=changed)

@@ -175,7 +175,7 @@ def test_what_is_measured_is_what_is_mapped_and_exported(
     assert bundle.load(Path("models/export")).digest == whole.digest
 
 
-def test_the_temperature_is_that_of_the_vote_and_of_no_member(
+def test_votes_and_members_have_temperatures_of_their_own(
     made: tuple[Path, Store, Bundle], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, store, whole = made
@@ -192,6 +192,16 @@ def test_the_temperature_is_that_of_the_vote_and_of_no_member(
     np.testing.assert_array_equal(members(warm, pixels), members(whole, pixels))
     assert warm.heard("hard", "none").temperature == 1.0
     assert warm.heard("weighted", "flips").temperature == 0.5
+    warmer = bundle.tempered(Path("models"), 0.5, [2.0, 1.0, 0.7])
+    assert [one.temperature for one in warmer.members] == [2.0, 1.0, 0.7]
+    np.testing.assert_allclose(warmer.probabilities(pixels, batch_size=31), found, atol=1e-5)
+    own = warmer.member(0).probabilities(pixels, batch_size=31)
+    np.testing.assert_allclose(own, calibration.tempered(members(whole, pixels)[0], 2.0), atol=1e-5)
+    evaluate.run(TURNED, little.ENGINE, little.UNTRACKED)  # a hard vote
+    rows = json.loads(Path("reports/metrics.json").read_text())["ensemble"]
+    assert [row["temperature"] for row in rows["members"].values()] == [2.0, 1.0, 0.7]
+    told = {name: row["temperature"] for name, row in rows["votes"].items()}
+    assert told == {"soft": 0.5, "hard": 1.0, "weighted": 0.5}
 
 
 def test_a_map_is_that_of_the_vote(made: tuple[Path, Store, Bundle], here: Path) -> None:
@@ -216,7 +226,9 @@ def test_members_votes_and_their_differences_are_reported(
     written = json.loads(Path("reports/metrics.json").read_text())
     assert list(written)[-1] == "ensemble"
     found = written["ensemble"]
-    assert found["votes"]["soft"]["accuracy"] == written["accuracy"]
+    soft = found["votes"]["soft"]
+    for key in ("accuracy", "accuracy_ci95", "nll", "ece", "temperature"):
+        assert soft[key] == written[key], key
     each = members(made[2], made[1].pixels("test")).argmax(axis=2)
     actual = made[1].labels("test")
     for i in range(3):
@@ -226,7 +238,9 @@ def test_members_votes_and_their_differences_are_reported(
     printed = capsys.readouterr().out
     assert "soft vote (counts)" in printed
     assert "the paradox of diversity" in printed
-    assert results.flat(written, "test")["test_accuracy/member2"] == accuracy
+    flat = results.flat(written, "test")
+    assert flat["test_accuracy/member2"] == accuracy
+    assert flat["test_brier"] == written["brier"]
 
 
 @pytest.mark.parametrize(("wanted", "inside"), [(None, 1), (2, 2), (0, 0)])
@@ -235,7 +249,7 @@ def test_one_member_is_looked_into_and_the_page_says_which(
 ) -> None:
     evaluate.run(little.HEARD, little.ENGINE, little.UNTRACKED)
     look = VisualizeSection(
-        member=wanted, layer=None, filters=None, tiles=None, kernel_band=None, batch_size=16
+        member=wanted, layers=None, filters=None, tiles=None, kernel_band=None, batch_size=16
     )
     none = PredictSection(scenes={}, stride=None, batch_size=1)
     visualize.run(look, none, little.ENGINE, little.UNTRACKED)
@@ -249,7 +263,7 @@ def test_one_member_is_looked_into_and_the_page_says_which(
 
 def test_a_member_that_is_none_is_refused(here: Path) -> None:
     look = VisualizeSection(
-        member=3, layer=None, filters=None, tiles=None, kernel_band=None, batch_size=16
+        member=3, layers=None, filters=None, tiles=None, kernel_band=None, batch_size=16
     )
     none = PredictSection(scenes={}, stride=None, batch_size=1)
     with pytest.raises(ConfigError, match=r"from 0 to 2 in visualize\.member, got 3"):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from docs.figures import table
 from pipeline import areas, calibration, evidence, metrics, results, telling
 from pipeline import bundle as bundles
 from pipeline.bundle import Bundle
@@ -168,7 +169,23 @@ def test_class_without_tiles_is_said(capsys: pytest.CaptureFixture[str]) -> None
     whole = Measurement.of(some.part(some.actual != 2))
     summary = whole.summary() | {"temperature": 1.0, "before_scaling": {"ece": 0.0}}
     telling.classified(summary, whole.counts, little.CLASSES, [])
-    assert "No tiles of water: left out of the means." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "No tiles of water: left out of the means." in printed
+    assert ", with no temperature to its probabilities." in printed
+
+
+def test_too_few_places_for_an_interval_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two places with as many hits each: no draw differs from another."""
+    summary = measured.unsure().summary()
+    assert summary["accuracy"] == 0.8
+    assert summary["accuracy_ci95"] is None
+    scaled = {"temperature": 0.5, "before_scaling": {"ece": 0.25}}
+    telling.classified(summary | scaled, measured.unsure().counts, Classes(("a", "b")), [])
+    printed = capsys.readouterr().out
+    assert "Accuracy 0.8000 (no interval: too few groups, or none that differs) on 10" in printed
+    assert "without the temperature of 0.5, 0.2500" in printed
+    assert "test_accuracy_ci95_low" not in results.flat(summary, "test")
+    assert table(summary).startswith("Accuracy 80.0 % on 10 test tiles")
 
 
 def test_tiles_of_other_classes_are_refused(

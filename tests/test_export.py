@@ -17,7 +17,7 @@ from pipeline.places import Places
 from pipeline.schema import EvaluateSection, ExportSection
 from pipeline.stages import evaluate, export
 from pipeline.types import Classes
-from tests import little
+from tests import little, measured
 
 NORM = {"_target_": "torch.nn.BatchNorm2d"}
 GAP = {"_target_": "pipeline.layers.GlobalAvgPool"}
@@ -111,6 +111,16 @@ def test_the_card_gives_the_measures(trained: Bundle) -> None:
     assert f"On 20 tiles: accuracy {metrics.accuracy(counts):.4f}" in text
     assert "| building | 0.8000 | 1.0000 | 0.8889 | 10 |" in text
     assert "| water | - | - | - | 0 |" in text
+
+
+def test_a_card_without_an_interval_or_a_temperature_speaks_of_none(trained: Bundle) -> None:
+    summary = measured.unsure().summary()
+    results.write_metrics(summary, Path("reports/metrics.json"))
+    export.run(ExportSection(onnx=False), little.HEARD)
+    text = Path("models/export/model.md").read_text()
+    assert "On 10 tiles: accuracy 0.8000, balanced accuracy" in text
+    assert "their softmax gives probabilities, as those" in text
+    assert "temperature" not in text
 
 
 def test_an_exported_network_does_not_tell_where_it_was_made(

@@ -12,8 +12,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from pipeline import assessment, breakdown, probes
-from pipeline.figures import canvas, evaluation, inside, maps, measures, reconstructions
+from pipeline import assessment, breakdown
+from pipeline.figures import (
+    activations, canvas, evaluation, filters, kernels, maps, measures, reconstructions,
+)  # fmt: skip
 from pipeline.measuring import Measurement
 from pipeline.types import Bands, Classes
 from tests import measured
@@ -60,23 +62,77 @@ def _activations(filters: int) -> Figure:
     after = _rng().normal(size=(filters, 10, 10))
     own = [f"filter {i}" for i in range(filters)]
     stages = [
-        inside.Answers("convolution\nblock2.conv1", own, after),
-        inside.Answers("activation\nblock2.relu1", own, after.clip(0)),
-        inside.Answers("convolution\nblock2.branch.reduce.conv2", ["filter 127"], after[:1]),
+        activations.Answers("convolution\nblock2.conv1", own, after),
+        activations.Answers("activation\nblock2.relu1", own, after.clip(0)),
+        activations.Answers("convolution\nblock2.branch.reduce.conv2", ["filter 127"], after[:1]),
     ]
     views = {"natural colour": view, "false colour": view}
-    return inside.activations(views, stages, "HerbaceousVegetation: a/b.tif")
+    return activations.activations(views, stages, "HerbaceousVegetation: a/b.tif")
 
 
 def _kernels(tiles: int) -> Figure:
     values = _rng().integers(0, 9000, (tiles, 12, 12)).astype(np.uint16)
     answers = {
-        name: np.stack([probes.apply_kernel(value, kernel) for value in values])
-        for name, kernel in probes.KERNELS.items()
+        name: np.stack([Slide().apply(value, kernel) for value in values])
+        for name, kernel in KERNELS.items()
     }
-    return inside.kernels(
-        [("HerbaceousVegetation", v) for v in values], answers, probes.KERNELS, "nir"
+    return kernels.over_tiles(
+        [("HerbaceousVegetation", v) for v in values], answers, KERNELS, "nir"
     )
+
+
+def _slid(kernel: tuple[int, int], slide: Slide) -> Figure:
+    rng = _rng()
+    band = rng.integers(0, 60_000, (28, 28)).astype(np.uint16)
+    slid = Slid.peak("matrix", rng.normal(size=kernel).astype(np.float32), band, slide)
+    return kernels.sliding(slid, "matrix on nir of a/b.tif")
+
+
+def _in_colour(count: int, bands: int) -> Figure:
+    own = BANDS[bands]
+    return filters.in_colour(
+        _weights(count, bands), [f"{i}† ≈−{i + 1}" for i in range(count)], own,  # noqa: RUF001
+        own.false_colour, "Filters of conv1",
+    )  # fmt: skip
+
+
+def _strips(
+    draw: Callable[..., Figure], count: int, depth: int, side: int = 3, marked: bool = False
+) -> Figure:
+    names = BANDS[depth].names if depth in BANDS else [str(i) for i in range(depth)]
+    labels = [f"{i}† ≈{i + 1}" if marked else str(i) for i in range(count)]
+    return draw(_weights(count, depth, side), labels, names, "Filters of conv1", "Sorted.")
+
+
+def _spots(rows: int, each: int, mapped: bool) -> Figure:
+    view = _rng().random((12, 12, 3))
+    lines = [("HerbaceousVegetation", "#CC3311"), ("test 1234: 12.3", "")]
+    spot = activations.Spot([view, view], lines, (-2, 3, 8, 14), view[..., 0] if mapped else None,
+                            (2, 3))  # fmt: skip
+    return activations.spots([(f"filter {i}", [spot] * each) for i in range(rows)], "Tiles",
+                             across=1 if each > 1 else 2)  # fmt: skip
+
+
+def _selective(count: int, classes: int) -> Figure:
+    pairs = list(zip(LONG.names, LONG.colours, strict=True))[:classes]
+    index = _rng().random(count)
+    return activations.selectivity(
+        _rng().random((classes, count)), index, [str(i) for i in range(count)], pairs, "Classes"
+    )
+
+
+def _portrait(bands: int, classes: int) -> Figure:
+    tile = Tile(
+        _rng().integers(0, 65535, (28, 28, bands)).astype(np.uint16), 0,
+        "a/very/long/path/" * 12 + "t.tif", "a.tif", Window(0, 0, 28, 28),
+    )  # fmt: skip
+    values = [BandValues(name, 0.123, 12345.6789, 1234.5, 65535, 1e4, 1e3, 0, None)
+              for name in BANDS[bands]]  # fmt: skip
+    of = Portrait(tile, 3, "test", 3, LONG.names[0], LONG.colours[0], values)
+    shares = list(zip(LONG.names, LONG.colours, np.geomspace(1, 1e-9, 10).tolist(), strict=True))
+    lines = [("tile", tile.id), ("label", of.label), ("network", "none: " + "words " * 60)]
+    stretch = canvas.Stretch.of(tile.pixels)
+    return portrait(of, BANDS[bands], stretch, "percentiles.", shares[:classes], lines)
 
 
 def _drawn(tiles: int, bands: int) -> Figure:
@@ -104,12 +160,33 @@ FIGURES: dict[str, Figure] = {
     "confusion of ten": measures.confusion(_counts(10), LONG, "Confusion, 1,234 test tiles"),
     "confusion of two": measures.confusion(_counts(2), Classes(("a", "b")), "Confusion"),
     "bars of ten": measures.per_class(_counts(10), LONG, "Each class, 1,234 test tiles"),
-    "one band": inside.filters_in_colour(_weights(6, 1, 5), BANDS[1], "conv1"),
-    "thirteen bands": inside.filters_in_colour(_weights(64, 13), BANDS[13], "conv1"),
-    "one channel": inside.filters_by_channel(_weights(6, 1, 5), ["pan"], "conv1"),
-    "thirteen channels": inside.filters_by_channel(_weights(64, 13), BANDS[13].names, "conv1"),
-    "one by one": inside.filters_by_channel(_weights(3, 4, 1), BANDS[4].names, "conv1"),
-    "many": inside.filters_by_channel(_weights(128, 64), [str(i) for i in range(64)], "conv9"),
+    "one band": _in_colour(6, 1),
+    "thirteen bands": _in_colour(64, 13),
+    "one channel": _strips(filters.by_channel, 6, 1, 5),
+    "thirteen channels": _strips(filters.by_channel, 64, 13, marked=True),
+    "one by one": _strips(filters.by_channel, 3, 4, 1),
+    "many": _strips(filters.by_channel, 64, 64),
+    "response of one": _strips(filters.response, 1, 1),
+    "response to bands": _strips(filters.response, 16, 13, marked=True),
+    "response of many": _strips(filters.response, 64, 64),
+    "montage of one": activations.montage(
+        {"in colour": _rng().random((9, 9, 3))}, _rng().random((1, 5, 5)), ["0"], "Maps"
+    ),
+    "montage of many": activations.montage(
+        dict.fromkeys(("natural colour", "false colour"), _rng().random((9, 9, 3))),
+        _rng().normal(size=(64, 5, 5)), [str(i) for i in range(64)], "Maps",
+    ),
+    "exciting": _spots(6, 5, False),
+    "one excites": _spots(1, 1, False),
+    "strongest": _spots(3, 1, True),
+    "selectivity of many": _selective(64, 10),
+    "selectivity of one": _selective(1, 2),
+    "a window": _slid((3, 3), Slide()),
+    "a wide window": _slid((2, 7), Slide("valid", 3, 2)),
+    "a large window": _slid((13, 13), Slide("zeros")),
+    "a point": _slid((1, 1), Slide("zeros", 5)),
+    "tile of one band": _portrait(1, 0),
+    "tile of thirteen bands": _portrait(13, 10),
     "activations of one": _activations(1),
     "activations of eight": _activations(8),
     "kernels of one": _kernels(1),
@@ -213,7 +290,7 @@ def test_false_colour_filters_show_their_weights() -> None:
     weights = np.zeros((1, 4, 1, 1), dtype=np.float32)
     weights[0, :, 0, 0] = (0.5, -1.0, 9.0, 0.0)  # red, green, blue, nir; blue is not shown
     bands = Bands(("red", "green", "blue", "nir"))
-    figure = inside.filters_in_colour(weights, bands, "conv1")
+    figure = filters.in_colour(weights, ["0"], bands, bands.false_colour, "conv1")
     shown: Any = figure.axes[0].images[0].get_array()
     assert shown.tolist() == [[[0.5, 0.75, 0.0]]]
 

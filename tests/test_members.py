@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ from pipeline.schema import EngineSection, TrackingSection
 from pipeline.stages import train
 from pipeline.store import Store
 from pipeline.tasks.fitting import Plan
-from tests import little
+from tests import forked, little
 from tests.conftest import ROOT
-from tests.test_train import run_script, sections
+from tests.test_train import sections
 
 OTHER = {**little.LAYERS, "conv2": {**little.LAYERS["conv2"], "out_channels": 3}}
 NETWORKS = {
@@ -47,6 +48,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     little.store(tmp_path / "data" / "tiles")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> EngineSection:
+    """Two members at a time, in processes that need not import everything anew."""
+    monkeypatch.setattr(side_by_side, "get_context", lambda _: forked.CONTEXT)
+    return SIDE_BY_SIDE
 
 
 def networks(kept: Bundle) -> list[dict[str, torch.Tensor]]:
@@ -104,7 +112,9 @@ def test_members_of_several_models_come_in_turn(
     assert "member 1 (other): epoch 1/1" in capsys.readouterr().out
 
 
-def test_side_by_side_gives_the_same_bytes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_side_by_side_gives_the_same_bytes(
+    place: Path, at_once: EngineSection, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = sections(train={"epochs": 2, "members": 3, "bootstrap": True, **MODELS})
     train.run(**options)
     files = [*place.glob("models/*"), place / "reports/train/curves.csv"]
@@ -112,7 +122,7 @@ def test_side_by_side_gives_the_same_bytes(place: Path, capsys: pytest.CaptureFi
     for path in files:
         path.unlink()
     capsys.readouterr()
-    train.run(**options | {"engine": SIDE_BY_SIDE})
+    train.run(**options | {"engine": at_once})
     assert [path.read_bytes() for path in files] == before
     printed = capsys.readouterr().out
     assert "2 members at a time, a process each." in printed
@@ -122,9 +132,10 @@ def test_side_by_side_gives_the_same_bytes(place: Path, capsys: pytest.CaptureFi
 
 def test_two_processes_train_each_member_together(place: Path) -> None:
     plain = {"flips": False, "quarter_turns": False, "noise": 0}
-    where = {"strategy": "ddp", "devices": 2}
-    two = run_script(place, train={"batch_size": 8, "members": 2}, trainer=where, augment=plain)
-    assert two.returncode == 0, two.stderr
+    options = {"train": {"batch_size": 8, "members": 2}, "augment": plain}
+    where = {"strategy": "ddp", "num_nodes": 2}
+    ranks = forked.Training([place, place], {**options, "trainer": where})
+    assert ranks.run() == [0, 0], ranks.said()
     both = networks(bundle.load())
     train.run(**sections(train={"batch_size": 16, "members": 2}, augment=plain))
     for member, other in zip(networks(bundle.load()), both, strict=True):
@@ -232,12 +243,14 @@ def test_a_layer_that_a_member_has_not_is_told_before_any_is_trained(
     assert not (place / ".checkpoints").exists()
 
 
-def test_frozen_layers_of_every_member_stay_as_the_donor_had_them(place: Path) -> None:
+def test_frozen_layers_of_every_member_stay_as_the_donor_had_them(
+    place: Path, at_once: EngineSection
+) -> None:
     train.run(**sections(train={"epochs": 1, "members": 2}))
     (place / "models").rename(place / "donor")
     donors = networks(bundle.load(place / "donor"))
     start = {"epochs": 1, "init_from": str(place / "donor"), "freeze": ["conv1"]}
-    for engine in (little.ENGINE, SIDE_BY_SIDE):
+    for engine in (little.ENGINE, at_once):
         train.run(**sections(train={**start, "members": 3}) | {"engine": engine})
         kept = bundle.load()
         assert kept.params["donor"]["digest"] == bundle.load(place / "donor").digest
@@ -260,52 +273,74 @@ from pipeline.tasks import resuming
 from tests.test_train import sections
 resuming.Resumable.__init__.__defaults__ = (0.0,)  # after every epoch, in processes of members too
 if __name__ == "__main__":
-    at_once, changes = json.loads(sys.argv[1])
-    engine = EngineSection(precision="32", threads=1, workers=None, members=at_once)
-    train.run(**sections(**changes) | {"engine": engine})
+    engine = EngineSection(precision="32", threads=1, workers=None, members=2)
+    train.run(**sections(**json.loads(sys.argv[1])) | {"engine": engine})
 """
 # Long enough to be killed in the middle of a member.
 LONG = {"train": {"epochs": 40, "members": 3, "average": 0.9}}
 
 
-def begin(place: Path, at_once: int) -> subprocess.Popen[str]:
+def begin(place: Path) -> subprocess.Popen[str]:
+    """The training, two members at a time, as a command starts it."""
     (place / "go.py").write_text(GO)
     return subprocess.Popen(
-        [sys.executable, "go.py", json.dumps([at_once, LONG])],
+        [sys.executable, "go.py", json.dumps(LONG)],
         cwd=place, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
-def wait_for(process: subprocess.Popen[str], place: Path, pattern: str) -> None:
-    while not list(place.glob(f".checkpoints/*/{pattern}")):
-        assert process.poll() is None, process.communicate()[0]
+def wait_for(place: Path, *patterns: str, since: float = 0.0) -> None:
+    """Wait until the training has written such files, after a moment."""
+    deadline = time.monotonic() + 120
+    while not all(_newest(place, pattern) > since for pattern in patterns):
+        assert time.monotonic() < deadline, list(place.glob(".checkpoints/*/*"))
         time.sleep(0.02)
 
 
-def finish(place: Path, at_once: int) -> str:
-    with begin(place, at_once) as process:
-        output, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, output
-    return output
+def _newest(place: Path, pattern: str) -> float:
+    times = [0.0]
+    for path in place.glob(f".checkpoints/*/{pattern}"):
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime)
+    return max(times)
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
-def test_members_go_on_after_a_kill_and_those_that_are_done_stay(place: Path, at_once: int) -> None:
-    finish(place, 1)
-    whole, curves = bundle.load().digest, Path("reports/train/curves.csv").read_bytes()
-    with begin(place, at_once) as process:
-        wait_for(process, place, f"member0/{bundle.WEIGHTS}")
-        wait_for(process, place, f"member{at_once}/ranks*.ckpt")
-        process.send_signal(signal.SIGKILL)
-    output = finish(place, at_once)
-    assert "members are trained already" in output
-    assert "member 0 (little): epoch" not in output
-    assert f"member {at_once} (little): Goes on after epoch" in output
-    assert "Starts afresh" not in output
-    assert bundle.load().digest == whole
-    assert Path("reports/train/curves.csv").read_bytes() == curves
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, bytes]:
+    """Digest and curves of the long training."""
+    place = tmp_path_factory.mktemp("undisturbed")
+    (place / "data").mkdir()
+    little.store(place / "data" / "tiles")
+    whole = forked.Training([place], LONG)
+    assert whole.run() == [0], whole.said()
+    curves = (place / "reports/train/curves.csv").read_bytes()
+    return bundle.load(place / "models").digest, curves
+
+
+def outcome(place: Path) -> tuple[str, bytes]:
+    """The same of a training that has come to its end, and left nothing to go on from."""
     assert not list(place.glob(".checkpoints/*"))
+    curves = (place / "reports/train/curves.csv").read_bytes()
+    return bundle.load(place / "models").digest, curves
+
+
+def test_members_go_on_after_a_kill_and_those_that_are_done_stay(
+    place: Path, undisturbed: tuple[str, bytes]
+) -> None:
+    killed = forked.Training([place], LONG)
+    killed.begin()
+    wait_for(place, f"member0/{bundle.WEIGHTS}", "member1/ranks*.ckpt")
+    killed.send(signal.SIGKILL, 0)
+    assert killed.end() == [-signal.SIGKILL]
+    again = forked.Training([place], LONG)
+    assert again.run() == [0]
+    (output,) = again.said()
+    output = output.partition("1 of 3 members are trained already.")[2]
+    assert "member 0 (little): epoch" not in output
+    assert "member 1 (little): Goes on after epoch" in output
+    assert "Starts afresh" not in output
+    assert outcome(place) == undisturbed
 
 
 def processes_of(place: Path) -> list[int]:
@@ -321,30 +356,41 @@ def processes_of(place: Path) -> list[int]:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cwd").exists(), reason="no /proc to find processes in")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_processes_of_members_end_with_the_one_that_started_them(
-    place: Path, number: signal.Signals
+def test_processes_of_members_end_with_the_one_that_started_them_and_their_work_goes_on(
+    place: Path, undisturbed: tuple[str, bytes]
 ) -> None:
-    with begin(place, 2) as process:
-        wait_for(process, place, "member1/best.ckpt")
-        assert len(processes_of(place)) >= 3
-        process.send_signal(number)
-        process.communicate(timeout=60)
-    deadline = time.monotonic() + 20
-    while processes_of(place) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert processes_of(place) == []
+    later = (f"member[01]/{bundle.WEIGHTS}", "member2/ranks*.ckpt")
+    for number, files in ((signal.SIGINT, ("member1/ranks*.ckpt",)), (signal.SIGKILL, later)):
+        started = time.time()
+        with begin(place) as process:
+            wait_for(place, *files, since=started)
+            assert len(processes_of(place)) >= 2
+            process.send_signal(number)
+            process.communicate(timeout=60)
+        deadline = time.monotonic() + 20
+        while processes_of(place) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert processes_of(place) == [], number
+    rest = forked.Training([place], LONG)  # one after the other, which comes to the same
+    assert rest.run() == [0]
+    (output,) = rest.said()
+    assert "of 3 members are trained already" in output
+    assert "member 2 (little): Goes on after epoch" in output
+    assert "Starts afresh" not in output
+    assert outcome(place) == undisturbed
 
 
-def test_a_member_that_fails_stops_the_others_with_its_reason(place: Path) -> None:
+def test_a_member_that_fails_stops_the_others_with_its_reason(
+    place: Path, at_once: EngineSection
+) -> None:
     options = sections(train={"epochs": 60, "members": 2}, optimizer={"lr": 1e30})
     with pytest.raises(TrainingError, match=r"Member \d \(little\): Expected a finite"):
-        train.run(**options | {"engine": SIDE_BY_SIDE})
+        train.run(**options | {"engine": at_once})
 
 
-def test_curves_of_members_are_in_one_run(place: Path) -> None:
+def test_curves_of_members_are_in_one_run(place: Path, at_once: EngineSection) -> None:
     tracking = TrackingSection(enabled=True, experiment="test", uri=f"sqlite:///{place}/runs.db")
-    for engine in (little.ENGINE, SIDE_BY_SIDE):
+    for engine in (little.ENGINE, at_once):
         options = sections(train={"epochs": 2, "members": 2, "seed": len(os.listdir(place))})
         train.run(**options | {"tracking": tracking, "engine": engine})
     with sqlite3.connect(place / "runs.db") as database:

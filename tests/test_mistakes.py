@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline import mistakes
-from pipeline.figures.gallery import Line, Row, Shown, fitted, gallery
+from pipeline.figures.canvas import fitted
+from pipeline.figures.gallery import SIZE, Line, Row, Shown, gallery
 from pipeline.mistakes import Measured
 from tests import little
 
@@ -83,9 +84,9 @@ def test_no_words_of_a_gallery_lie_on_each_other() -> None:
 
 
 def test_lines_that_do_not_fit_lose_their_middle_and_keep_their_end() -> None:
-    assert fitted("short", 2.0) == "short"
-    cut = fitted("predicted HerbaceousVegetation 44%", 1.2)
+    assert fitted("short", 2.0, SIZE) == "short"
+    cut = fitted("predicted HerbaceousVegetation 44%", 1.2, SIZE)
     assert cut.startswith("predicted")
     assert "\u2026" in cut
     assert cut.endswith("44%")
-    assert len(fitted("wwwwwwwwwwwwwwwwwwwwwww", 0.5)) < len(fitted("iiiiiiiiiiiiiiiiiiiiiii", 0.5))
+    assert len(fitted("wwwwwwwwwwwwwwwwwwwwwww", 0.5, SIZE)) < len(fitted("iiiiiiiiiiiiiiiiiiiiiii", 0.5, SIZE))

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import ndimage, signal
 from torch import nn
 
 from pipeline import probes
-from pipeline.errors import ConfigError, NetworkError
+from pipeline.errors import NetworkError
 from pipeline.layers import GlobalAvgPool
 from pipeline.network import build
 from tests.test_network import BANDS, CLASSES, composed
@@ -141,43 +140,3 @@ def test_no_hook_stays_when_a_module_raises(network: nn.Sequential) -> None:
 def test_strongest_filters_come_first() -> None:
     weights = np.ones((4, 2, 3, 3), dtype=np.float32) * np.array([1, -5, 3, 3])[:, None, None, None]
     assert probes.strongest(weights.astype(np.float32), 3) == [1, 2, 3]
-
-
-@pytest.mark.parametrize("name", probes.KERNELS)
-def test_kernels_are_correlated_as_scipy_and_torch_do(name: str) -> None:
-    band = np.random.default_rng(2).random((9, 7)).astype(np.float32)
-    kernel = probes.KERNELS[name]
-    ours = probes.apply_kernel(band, kernel)
-    np.testing.assert_allclose(ours, ndimage.correlate(band, kernel, mode="nearest"), atol=1e-5)
-    inner = probes.apply_kernel(band, kernel, "valid")
-    np.testing.assert_allclose(inner, signal.correlate2d(band, kernel, "valid"), atol=1e-5)
-    layer = nn.Conv2d(1, 1, 3, bias=False)
-    with torch.no_grad():
-        layer.weight.copy_(torch.from_numpy(kernel)[None, None])
-        torch.testing.assert_close(
-            layer(torch.from_numpy(band)[None, None])[0, 0], torch.from_numpy(inner)
-        )
-
-
-def test_kernels_do_what_they_are_named_for() -> None:
-    step = np.repeat([[0, 0, 0, 10, 10, 10]], 6, axis=0)  # an edge from left to right
-    flat = np.full((6, 6), 7)
-    run = {name: probes.apply_kernel(step, kernel) for name, kernel in probes.KERNELS.items()}
-    assert np.array_equal(run["identity"], step)
-    assert run["sobel_x"].max() == 40
-    assert not run["sobel_y"].any()
-    assert run["box_blur"][3] == pytest.approx([0, 0, 10 / 3, 20 / 3, 10, 10])
-    assert run["sharpen"].max() == 20
-    for name in ("sobel_x", "sobel_y", "laplacian"):
-        assert not probes.apply_kernel(flat, probes.KERNELS[name]).any()
-    for name in ("identity", "box_blur", "gaussian_blur", "sharpen"):
-        assert probes.apply_kernel(flat, probes.KERNELS[name]) == pytest.approx(flat)
-
-
-def test_kernels_of_any_shape_keep_the_size_and_unsigned_bands_do_not_wrap() -> None:
-    band = np.zeros((6, 5), dtype=np.uint8)
-    band[3, 2] = 200
-    assert probes.apply_kernel(band, np.ones((2, 4))).shape == (6, 5)
-    assert probes.apply_kernel(band, probes.KERNELS["laplacian"]).min() == -800
-    with pytest.raises(ConfigError, match="no smaller"):
-        probes.apply_kernel(band, np.ones((7, 7)), "valid")

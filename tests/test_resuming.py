@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 
 from pipeline.bundle import load
+from pipeline.errors import DivergenceError
 from pipeline.schema import EngineSection
 from pipeline.stages import train
+from pipeline.tasks import resuming
+from pipeline.tasks.learner import Learner
 from tests import little
 from tests.conftest import ROOT
 from tests.test_train import sections
@@ -108,6 +111,33 @@ def test_other_parameters_start_afresh_and_say_so(place: Path) -> None:
     assert "Starts afresh: .checkpoints/" in output
     assert "was broken off with other parameters or tiles" in output
     assert "Goes on" not in output
+
+
+def test_a_training_that_diverged_says_so_when_it_goes_on(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = Learner._learn
+
+    def faulty(self: Learner, batch: Any, optimizer: Any) -> None:
+        if self.steps == 15:  # of six an epoch
+            batch.pixels.fill_(float("nan"))
+        learn(self, batch, optimizer)
+
+    monkeypatch.setattr(Learner, "_learn", faulty)
+    monkeypatch.setattr(resuming.Resumable.__init__, "__defaults__", (0.0,))
+    options = {"epochs": 4, "average": 0.9}
+    for told in ("", "Goes on after epoch 2 of a training that diverged, and so will this one"):
+        with pytest.raises(DivergenceError, match="in epoch 3, step 4"):
+            train.run(**sections(train=options))
+        output = capsys.readouterr().out
+        assert told in output
+        assert ("Goes on" in output) is bool(told)
+    monkeypatch.setattr(Learner, "_learn", learn)
+    train.run(**sections(train=options, optimizer={"lr": 0.003}))
+    assert "was broken off with other parameters or tiles" in capsys.readouterr().out
+    train.run(**sections(train=options))  # on another machine, say
+    assert "Goes on after epoch 2 of a training that diverged" in capsys.readouterr().out
+    assert not [path for path in place.glob(".checkpoints/*") if path.is_dir()]
 
 
 def test_few_broken_off_trainings_are_kept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -230,7 +230,7 @@ def test_the_stages_look_inside_it(project: Path, timm: FakeTimm) -> None:
     assert "import timm\n" in source
     assert call in source
     look = VisualizeSection(
-        layer="backbone.conv1", filters=[11], tiles=[0], kernel_band=None, batch_size=16
+        layers=["backbone.conv1"], filters=[11], tiles=[0], kernel_band=None, batch_size=16
     )
     none = PredictSection(scenes={}, stride=None, batch_size=8)
     visualize.run(look, none, little.ENGINE, little.UNTRACKED)
@@ -238,7 +238,8 @@ def test_the_stages_look_inside_it(project: Path, timm: FakeTimm) -> None:
         assert arrays["backbone.conv1"].shape == (64, 4, 7, 7)
     with np.load("reports/visualize/activations.npz") as arrays:
         assert arrays["backbone.act1"].shape == (1, 64, 6, 6)
-    for name in ("filters_colour.png", "filters_channels.png", "activations_0.png"):
+    for name in ("filters_backbone.conv1_false.png", "filters_backbone.conv1_channels.png",
+                 "activations_backbone.conv1_0.png"):  # fmt: skip
         assert (project / "reports/visualize" / name).stat().st_size > 0
     export.to_onnx(bundle.load().network, project / "model.onnx")
     assert (project / "model.onnx").stat().st_size > 0

@@ -92,6 +92,24 @@ def test_only_what_people_compare_becomes_a_parameter() -> None:
     }
 
 
+def test_networks_that_vote_are_named_by_what_they_are() -> None:
+    networks = {"lenet": {"name": "lenet"}, "mine": {"name": "own"}}
+    several = {"member_models": ["lenet", "mine"], "member_networks": networks, "members": 1}
+    params = {**PARAMS, "train": several}
+    told = compared(params)
+    assert told["model.name"] == "2 x lenet, own"
+    assert told["train.members"] == "2"
+    assert told["train.member_models"] == '["lenet", "mine"]'
+    assert not [key for key in told if key.startswith("train.member_networks")]
+    overrides = ["train.member_models=[lenet,mine]", "optimizer.lr=0.01"]
+    assert run_name(params, overrides) == "2 x lenet, own lr=0.01"
+    seeds = {**PARAMS, "train": {"members": 5, "member_models": []}}
+    assert run_name(seeds, ["model=lecture", "train.members=5"]) == "5 x lecture"
+    assert compared(seeds)["model.name"] == "5 x lecture"
+    alone = {**params, "train": {**several, "member_models": ["mine"]}}
+    assert run_name(alone, []) == compared(alone)["model.name"] == "own"
+
+
 @pytest.mark.parametrize(
     ("overrides", "name"),
     [

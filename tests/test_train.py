@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from pipeline.schema import (
 )
 from pipeline.stages import train
 from pipeline.store import Store
+from pipeline.tasks.fitting import Plan
 from pipeline.tasks.trainer import direction, make, precision
 from pipeline.types import Classes
 from tests import little
@@ -122,6 +124,25 @@ def test_the_temperature_is_fitted_to_the_validation_tiles(
     warm = kept.probabilities(pixels, batch_size=12)
     assert metrics.nll(warm, actual) < metrics.nll(plain, actual)
     assert f"Temperature {kept.temperature:g}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("swa", "schedule", "warned"),
+    [
+        (0.25, {"name": "one_cycle", "warmup": 0.3, "start": 25}, True),
+        (0.25, {"name": "cosine", "warmup": 0, "final": 0}, True),
+        (0.25, {"name": "constant"}, False),
+        (0.0, {"name": "cosine", "warmup": 0, "final": 0}, False),
+    ],
+)
+def test_a_mean_of_weights_that_hardly_move_is_warned_of(
+    swa: float, schedule: dict[str, Any], warned: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(**sections(train={"swa": swa}, schedule=schedule))
+    learning: Any = SimpleNamespace(lines=[])
+    train._tell([plan], [learning])
+    told = f"hardly move while schedule={schedule['name']} lowers the rate: it gains little"
+    assert (told in capsys.readouterr().err) is warned
 
 
 def test_the_best_epoch_is_kept(place: Path) -> None:

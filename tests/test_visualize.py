@@ -18,7 +18,7 @@ from pipeline.store import Store
 from pipeline.types import Classes
 from tests import little
 
-SECTION = VisualizeSection(layer=None, filters=None, tiles=None, kernel_band=None, batch_size=8)
+SECTION = VisualizeSection(layers=None, filters=None, tiles=None, kernel_band=None, batch_size=8)
 
 
 def _section(**changes: Any) -> VisualizeSection:

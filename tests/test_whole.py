@@ -51,10 +51,18 @@ class Clone:
             rows = database.execute("select name, run_uuid from runs where status = 'FINISHED'")
             return dict(rows.fetchall())
 
+    def compose(self, *overrides: str) -> None:
+        """Write params.yaml, as small as the tests have it but for what is overridden."""
+        self.run("python", "-m", "pipeline", "compose", *QUICK, *overrides)
+
     def ran(self, output: str) -> set[str]:
         """Stages that DVC says it ran."""
         lines = [line for line in output.splitlines() if line.startswith("Running stage")]
         return {line.split("'")[1].split("@")[0] for line in lines}
+
+    def out_of_date(self, *stages: str) -> set[str]:
+        """Stages that DVC would run, of these or of all; what follows from them is not known."""
+        return self.ran(self.run("dvc", "repro", "--dry", *stages))
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +80,7 @@ def clone(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     made.run("git", "init", "-q")
     made.run("git", "add", "-A")
     made.run("git", "commit", "-qm", "clone")
-    made.run("python", "-m", "pipeline", "compose", *QUICK)
+    made.compose()
     return made
 
 
@@ -102,39 +110,54 @@ def test_one_pass_is_one_run_in_mlflow(clone: Clone, first: str) -> None:
     assert len(clone.runs()) == 1
 
 
-def test_a_second_pass_reruns_nothing(clone: Clone, first: str) -> None:
-    assert clone.ran(clone.run("dvc", "repro")) == set()
+@pytest.fixture
+def settled(clone: Clone, first: str) -> Clone:
+    """The clone with nothing out of date, whatever another test has done to it."""
+    clone.compose()
+    if clone.out_of_date():
+        clone.run("dvc", "repro")
+    return clone
 
 
-def test_another_look_reruns_the_look_alone(clone: Clone, first: str) -> None:
-    clone.run("python", "-m", "pipeline", "compose", *QUICK, "visualize.kernel_band=red")
-    assert clone.ran(clone.run("dvc", "repro")) == {"visualize"}
-    assert len(clone.runs()) == 1
+def test_a_second_pass_reruns_nothing(settled: Clone) -> None:
+    assert settled.out_of_date() == set()
 
 
-def test_another_trainer_reruns_nothing(clone: Clone, first: str) -> None:
-    override = [*QUICK, "visualize.kernel_band=red", "trainer=cpu", "engine.threads=1"]
-    clone.run("python", "-m", "pipeline", "compose", *override)
-    assert clone.ran(clone.run("dvc", "repro")) == set()
+@pytest.mark.parametrize(
+    ("overrides", "stages"),
+    [
+        (["visualize.kernel_band=red"], {"visualize"}),
+        (["trainer=cpu", "engine.threads=1", "data.memory=100"], set()),
+        (["evaluate.vote=hard"], {"evaluate", "predict", "export"}),
+    ],
+    ids=["another look", "another trainer", "another vote"],
+)
+def test_what_changes_reruns_what_takes_it_and_no_more(
+    settled: Clone, overrides: list[str], stages: set[str]
+) -> None:
+    settled.compose(*overrides)
+    assert settled.out_of_date() == stages
 
 
-def test_the_page_shows_the_scenes_of_its_pass_alone(clone: Clone, first: str) -> None:
-    scene = clone.place / "data/sample/extra/unseen.tif"
-    shutil.copy2(scene, clone.place.with_name("county.tif"))
-    override = [*QUICK, f"predict.scenes={{county: {clone.place.with_name('county.tif')}}}"]
+def test_the_page_shows_the_scenes_of_its_pass_alone(settled: Clone) -> None:
+    place = settled.place
+    county = place.with_name("county.tif")
+    shutil.copy2(place / "data/sample/extra/unseen.tif", county)
 
     def maps() -> set[str]:
-        page = (clone.place / "reports/index.html").read_text()
+        page = (place / "reports/index.html").read_text()
         return {name for name in ("county", "unseen") if f"<h3>{name}</h3>" in page}
 
-    clone.run("python", "-m", "pipeline", "compose", *override)
-    assert clone.ran(clone.run("dvc", "repro")) == {"predict", "visualize"}
+    before = settled.runs()
+    settled.compose(f"predict.scenes={{county: {county}}}")
+    assert settled.ran(settled.run("dvc", "repro")) == {"predict", "visualize"}
     assert maps() == {"county"}
-    clone.run("python", "-m", "pipeline", "compose", *QUICK)
-    clone.run("dvc", "repro")
+    assert settled.runs() == before  # they add to the run of the weights
+    settled.compose()
+    settled.run("dvc", "repro")
     assert maps() == {"unseen"}
-    assert clone.ran(clone.run("dvc", "repro")) == set()
-    assert (clone.place / "predictions/county.tif").is_file()  # a map is its maker's
+    assert settled.out_of_date() == set()
+    assert (place / "predictions/county.tif").is_file()  # a map is its maker's
 
 
 @pytest.mark.parametrize(
@@ -148,9 +171,7 @@ def test_the_page_shows_the_scenes_of_its_pass_alone(clone: Clone, first: str) -
         ("+model.layers.conv.strides=2", "Layer 'conv': Conv2d takes no argument 'strides'"),
     ],
 )
-def test_dvc_refuses_a_mistake_in_one_sentence(
-    clone: Clone, first: str, override: str, words: str
-) -> None:
+def test_dvc_refuses_a_mistake_in_one_sentence(clone: Clone, override: str, words: str) -> None:
     before = (clone.place / "params.yaml").read_bytes()
     output = clone.run("dvc", "exp", "run", "-S", "model=lecture", "-S", override, status=255)
     lines = [line for line in output.splitlines() if line.startswith("ERROR")]
@@ -160,26 +181,25 @@ def test_dvc_refuses_a_mistake_in_one_sentence(
     assert (clone.place / "params.yaml").read_bytes() == before
 
 
-def test_metrics_and_plots_are_dvc_s(clone: Clone, first: str) -> None:
-    assert "accuracy" in clone.run("dvc", "metrics", "show")
-    clone.run("dvc", "metrics", "diff")
-    clone.run("dvc", "plots", "show", "--out", "dvc_plots")
-    page = (clone.place / "dvc_plots/index.html").read_text()
+def test_metrics_and_plots_are_dvc_s(settled: Clone) -> None:
+    assert "accuracy" in settled.run("dvc", "metrics", "show")
+    settled.run("dvc", "metrics", "diff")
+    settled.run("dvc", "plots", "show", "--out", "dvc_plots")
+    page = (settled.place / "dvc_plots/index.html").read_text()
     assert "validation_accuracy" in page
 
 
 def test_a_donor_that_changes_reruns_the_training(clone: Clone, first: str) -> None:
     donor = clone.place.with_name("donor")
     shutil.copytree(clone.place / "models", donor)
-    changes = [*QUICK, f"train.init_from={donor}", "train.freeze=[conv]"]
-    clone.run("python", "-m", "pipeline", "compose", *changes)
+    clone.compose(f"train.init_from={donor}", "train.freeze=[conv]")
     output = clone.run("dvc", "repro", "train")
     assert clone.ran(output) == {"train"}
     assert "2 of 2 layers with weights start from the donor." in output
-    assert clone.ran(clone.run("dvc", "repro", "train")) == set()
+    assert clone.out_of_date("train") == set()
     facts = donor / "model.json"
     facts.write_text(facts.read_text() + "\n")
-    assert clone.ran(clone.run("dvc", "repro", "train")) == {"train"}
+    assert clone.out_of_date("train") == {"train"}
 
 
 def test_queued_experiments_land_in_the_same_store_under_dvc_s_names(
@@ -189,7 +209,7 @@ def test_queued_experiments_land_in_the_same_store_under_dvc_s_names(
     clone.run("git", "commit", "-qm", "first pass")
     before = set(clone.runs())
     clone.run("dvc", "exp", "run", "--queue", *(f"-S{o}" for o in QUICK),
-              "-S", "optimizer.lr=0.002,0.004")  # fmt: skip
+              "-S", "optimizer.lr=0.002,0.004", "evaluate")  # fmt: skip
     clone.run("dvc", "exp", "run", "--run-all", "--jobs", "2")
     shown = json.loads(clone.run("dvc", "exp", "show", "--json"))
     names = {rev["name"] for commit in shown for rev in commit["experiments"] or []
@@ -201,8 +221,7 @@ def test_queued_experiments_land_in_the_same_store_under_dvc_s_names(
 def test_an_autoencoder_passes_from_tiles_without_labels_to_its_export(
     clone: Clone, first: str
 ) -> None:
-    changes = [*QUICK, "model=autoencoder", "source.labels=none", "tracking=none"]
-    clone.run("python", "-m", "pipeline", "compose", *changes)
+    clone.compose("model=autoencoder", "source.labels=none", "tracking=none")
     stages = set(yaml.safe_load((clone.place / "dvc.yaml").read_text())["stages"])
     assert clone.ran(clone.run("dvc", "repro")) == stages - {"source", "predict"}
     metrics = json.loads((clone.place / "reports/metrics.json").read_text())

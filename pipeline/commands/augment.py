@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +63,9 @@ def run(augment: AugmentSection, train: TrainSection) -> None:
     tiles = examples(store)
     for number, name in enumerate(tiles):
         studio = Studio(store, tiles, name, train.seed)
+        each = list(studio.alone(augment, shown()))
         rows = [
-            *studio.alone(augment, shown()),
+            *(row for row in each if len(row.tiles) > 1),
             Row("all that are on", "as tiles are trained on", studio.draws(augment)),
         ]
         figure = rows_of_draws(
@@ -73,11 +74,17 @@ def run(augment: AugmentSection, train: TrainSection) -> None:
             stretch,
             f"What augmentation does to a tile{f' of {name}' if name else ''}",
             "Draws that change nothing are left out. What is off is shown at its amount in "
-            "augment=strong, and mixtures, which it leaves off, at 1.",
+            f"augment=strong, and mixtures, which it leaves off, at 1.{idle(each)}",
         )
         word = re.sub(r"\W+", "_", name) or "tile"  # a class may be called what no file can be
         canvas.save(figure, OUT / f"{number}_{word}.png")
     say(f"Wrote {len(list(OUT.iterdir()))} pictures in {OUT}.")
+
+
+def idle(rows: Sequence[Row]) -> str:
+    """A sentence on those that change nothing here, as a lost band where there is one alone."""
+    names = ", ".join(row.heading for row in rows if len(row.tiles) == 1)
+    return f" Not shown, as it changes nothing of this tile: {names}." if names else ""
 
 
 def shown() -> AugmentSection:

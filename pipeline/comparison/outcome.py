@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from pipeline import metrics
+from pipeline import metrics, naming
 from pipeline.answers import Answers, Labels, measured
 from pipeline.errors import ComparisonError
 from pipeline.places import Places
@@ -28,6 +28,7 @@ FILES = {
     "baseline.json": "reports",
 }
 NO_MEASURES = ("n", "temperature")  # numbers of metrics.json that say nothing of how it does
+OF_LAYERS = ("model.layers.", "activation.", "train.member_networks.")
 WHERE = ("trainer", "engine", "data", "tracking", "repeat")  # change no result
 
 
@@ -166,7 +167,10 @@ def params_of(path: Path | None, model: Mapping[str, Any]) -> dict[str, Any]:
     whole = model.get("parameters") or {}
     if path is not None:
         whole = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return dict(flatten({key: value for key, value in whole.items() if key not in WHERE}))
+    told = dict(flatten({key: value for key, value in whole.items() if key not in WHERE}))
+    if "model.name" in told:
+        told["model.name"] = naming.together(naming.models(whole))
+    return told
 
 
 def differing(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
@@ -179,7 +183,7 @@ def differing(outcomes: Sequence[Outcome]) -> dict[str, list[str]]:
     keys = dict.fromkeys(key for outcome in known for key in outcome.params)
     told = {}
     for key in keys:
-        if key.startswith(("model.layers.", "activation.")) and len(names) > 1:
+        if key.startswith(OF_LAYERS) and len(names) > 1:
             continue
         if len({_shown(outcome.params.get(key, "")) for outcome in known}) > 1:
             told[key] = [_shown(outcome.params.get(key, "")) for outcome in outcomes]

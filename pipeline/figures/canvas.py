@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ SIGNED = "RdBu_r"
 AMOUNT = "viridis"
 MARGIN = 0.2  # inches
 TITLE = 0.55
+BOLD = 1.13  # width of bold letters over that of plain ones
 LETTERS = 15.5  # of a caption, an inch
 
 
@@ -85,12 +87,27 @@ def canvas(
     figure = Figure(figsize=(inches, total))
     x = MARGIN / inches
     look: dict[str, Any] = {"fontsize": 12, "fontweight": "bold", "color": INK}
+    title = fitted(title, inches - 2 * MARGIN, BOLD * look["fontsize"])
     figure.text(x, 1 - MARGIN / total, title, ha="left", va="top", **look)
     figure.text(x, MARGIN / total, text, va="bottom", fontsize=8, color=FAINT, linespacing=1.4)
     axes = figure.add_axes((x, below / total, unit * width / inches, unit * height / total))
     axes.set(xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
     return figure, axes
+
+
+def fitted(text: str, inches: float, size: float) -> str:
+    """A line that is no wider; of a longer one the middle goes, as its end tells tiles apart."""
+    kept, shown = len(text), text
+    while kept > 2 and _width(shown, size) > inches:
+        kept -= 1
+        shown = text[: kept - kept // 2] + "\u2026" + text[len(text) - kept // 2 :]
+    return shown
+
+
+def _width(text: str, size: float) -> float:
+    """Inches that a line takes in letters of so many points."""
+    return float(TextPath((0, 0), text, size=size).get_extents().width) / 72
 
 
 def panel(

@@ -76,6 +76,8 @@ def _views(bands: Bands) -> dict[str, tuple[int, int, int]]:
 
 def _told(name: str, bands: Bands, chosen: Sequence[int]) -> str:
     names = [bands.names[i] for i in chosen]
+    if len(set(names)) == 1:
+        return f"{name.capitalize()}: {names[0]} in shades of grey."
     return f"{name.capitalize()}: {', '.join(names)} as red, green, blue."
 
 

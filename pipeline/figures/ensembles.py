@@ -8,48 +8,48 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from pipeline import metrics
 from pipeline.figures.canvas import FAINT, INK, sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Row = Mapping[str, Any]  # of ``ballots.measure``
 VOTE, MEMBER = "#0b5394", "#8fa3b3"
 
 
-def ensemble(found: Mapping[str, Any], tiles: int, chosen: str, title: str) -> Figure:
+def ensemble(found: Mapping[str, Any], over: str, chosen: str, title: str) -> Figure:
     """Accuracies with their 95 % intervals beside disagreement and Q of every pair.
 
     Args:
         found: As ``ballots.compare`` gives it.
-        tiles: Measured on.
+        over: What the intervals are drawn over, in words.
         chosen: The vote that counts.
         title: Of the figure.
     """
     rows = {
-        f"{name.removeprefix('member')}: {row['model']}": (row["accuracy"], MEMBER)
+        f"{name.removeprefix('member')}: {row['model']}": (row, MEMBER)
         for name, row in found["members"].items()
     }
-    rows |= {f"{name} vote": (row["accuracy"], VOTE) for name, row in found["votes"].items()}
+    rows |= {f"{name} vote": (row, VOTE) for name, row in found["votes"].items()}
     count = len(found["members"])
     figure = sheet(
         10.5,
         2.4 + 0.34 * max(len(rows), 1.6 * count),
         title,
-        "Left: accuracy with its 95 % interval; the vote that counts is filled. Right, of each "
-        "pair of members: above the diagonal the share of tiles that only one of them has right, "
-        "below it Yule's Q, 1 if they err on the same tiles.",
+        f"Left: accuracy with its 95 % interval over {over}; the vote that counts is filled. "
+        "Right, of each pair of members: above the diagonal the share of tiles that only one of "
+        "them has right, below it Yule's Q, 1 if they err on the same tiles.",
     )
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
-    _accuracies(left, rows, tiles, f"{chosen} vote")
+    _accuracies(left, rows, f"{chosen} vote")
     _pairs(right, found["diversity"]["pairs"], count)
     return figure
 
 
-def _accuracies(axes: Axes, rows: Mapping[str, tuple[float, str]], tiles: int, chosen: str) -> None:
-    for place, (name, (share, colour)) in enumerate(rows.items()):
-        low, high = metrics.wilson(round(share * tiles), tiles)
-        axes.plot([low, high], [place, place], color=colour, linewidth=2, solid_capstyle="round")
+def _accuracies(axes: Axes, rows: Mapping[str, tuple[Row, str]], chosen: str) -> None:
+    for place, (name, (row, colour)) in enumerate(rows.items()):
+        share, ends = row["accuracy"], row["accuracy_ci95"] or ()
+        axes.plot(ends, [place] * len(ends), color=colour, lw=2, solid_capstyle="round")
         fill = colour if name == chosen else "white"
         axes.plot([share], [place], "o", color=fill, mec=colour, mew=1.8, ms=8, clip_on=False)
         axes.annotate(

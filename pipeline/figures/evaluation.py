@@ -45,8 +45,9 @@ def figures_of(
     curve = Coverage.of(evidence.confidence, evidence.hits)
     yield "coverage", scores.coverage(curve, f"Accuracy over coverage, {tiles}", threshold)
     if "ensemble" in summary:
-        found = summary["ensemble"]
+        found, drawn = summary["ensemble"], summary["interval"]
+        over = f"{drawn['places']:,} {drawn['over']}"
         title = f"{len(found['members'])} members and their votes, {tiles}"
-        yield "ensemble", ensembles.ensemble(found, summary["n"], found["vote"], title)
+        yield "ensemble", ensembles.ensemble(found, over, found["vote"], title)
     if rows:
         yield "groups", scores.groups(rows, summary["accuracy"], f"By scene or place, {tiles}")

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.textpath import TextPath
 from numpy.typing import NDArray
 
-from pipeline.figures.canvas import FAINT, INK, Stretch, canvas, panel
+from pipeline.figures.canvas import FAINT, INK, Stretch, canvas, fitted, panel
 from pipeline.types import Bands
 
 if TYPE_CHECKING:
@@ -86,22 +85,8 @@ def _draw(
         if line.colour:
             axes.add_patch(Rectangle((x, middle - 0.08), 0.16, 0.16, color=line.colour))
         colour = INK if line.colour else FAINT
-        text = fitted(line.text, UNIT * (WIDE - 0.15 - indent))
+        text = fitted(line.text, UNIT * (WIDE - 0.15 - indent), SIZE)
         axes.text(x + indent, middle, text, fontsize=SIZE, color=colour, va="center")
     look = stretch.apply(shown.pixels)
     for i, chosen in enumerate((bands.natural, bands.false_colour)):
         panel(axes, look[..., list(chosen)], x + 1.04 * i, y + LINE * lines + 0.05, (1.0, 1.0))
-
-
-def fitted(text: str, inches: float) -> str:
-    """A line that is no wider; of a longer one the middle goes, as its end tells tiles apart."""
-    kept, shown = len(text), text
-    while kept > 2 and _width(shown) > inches:
-        kept -= 1
-        shown = text[: kept - kept // 2] + "\u2026" + text[len(text) - kept // 2 :]
-    return shown
-
-
-def _width(text: str) -> float:
-    """Inches that a line takes."""
-    return float(TextPath((0, 0), text, size=SIZE).get_extents().width) / 72

@@ -83,8 +83,9 @@ class VisualizeSection(Section):
     """What is looked at inside the network."""
 
     member: Annotated[int, Field(ge=0)] | None = None  # of an ensemble; None: the best
-    layer: str | None  # a convolution by name; None: the first
-    filters: list[int] | None  # whose activations are shown; None: the largest by norm
+    layers: list[str] | None  # convolutions by name; None: the first and the last that is not large
+    filters: list[int] | dict[str, list[int]] | None  # whose activations are shown; None: largest
+    sort: Literal["norm", "similarity"] = "norm"  # order in which filters are shown
     tiles: list[int] | None  # rows of the test split; None: one a class
     kernel_band: str | None  # the band that blur and edge kernels run over; None: the last
     batch_size: Count

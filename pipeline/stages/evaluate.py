@@ -30,6 +30,7 @@ from pipeline.evidence import Evidence
 from pipeline.matching import UNKNOWN
 from pipeline.measuring import Measurement
 from pipeline.places import Places
+from pipeline.resampling import Resampling
 from pipeline.trained import MODELS, TILES, Trained
 
 if TYPE_CHECKING:
@@ -60,16 +61,13 @@ def run(
         trained = Trained.open(engine)
     else:
         trained = Trained.matched(engine, Path(store or TILES), Path(bundle or MODELS))
-    trained = trained.heard(evaluate)
     reports = Path(out) if out else REPORTS if own else _elsewhere(trained)
     shutil.rmtree(reports / results.FIGURES, ignore_errors=True)  # of a network of another task
     task = reconstruct if trained.bundle.reconstructs else classify
     summary = task(trained, evaluate, reports)
     if reports == REPORTS and own:
         others = beside.rows(REPORTS)
-        beside.report(
-            trained.bundle.params.get("model", {}).get("name", "network"), summary, others
-        )
+        beside.report(trained.bundle.name, summary, others)
         record(summary, evaluate.split, trained, tracking, others)
     else:
         console.say(f"Wrote {reports}/.")
@@ -81,12 +79,16 @@ def _elsewhere(trained: Trained) -> Path:
 
 def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict[str, Any]:
     """Measures, confusion matrix, every tile's prediction, and accuracy by scene or place."""
-    split = evaluate.split
+    split, whole = evaluate.split, trained.bundle
+    trained = trained.heard(evaluate)
     members = trained.opinions(split, evaluate.batch_size)
-    votes = ballots.votes(members, trained.bundle.members) if members else {}
+    votes = {
+        kind: (shares, whole.heard(kind, evaluate.tta).temperature)
+        for kind, shares in (ballots.votes(members, whole.members) if members else {}).items()
+    }
     probabilities: NDArray[Any]
     if members:
-        probabilities = calibration.tempered(votes[evaluate.vote], trained.bundle.temperature)
+        probabilities = calibration.tempered(*votes[evaluate.vote])
     else:
         probabilities = trained.probabilities(split, evaluate.batch_size)
     found = gather(trained, probabilities, split, evaluate.places)
@@ -95,9 +97,13 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
     if members:
         actual = trained.labels(split)
         known = actual != UNKNOWN
-        heard = {name: shares[known] for name, shares in votes.items()}
-        opinions = [shares[known] for shares in members]
-        told = ballots.compare(trained.bundle.members, opinions, heard, actual[known])
+        told = ballots.compare(
+            whole.members,
+            [shares[known] for shares in members],
+            {kind: (shares[known], warmth) for kind, (shares, warmth) in votes.items()},
+            actual[known],
+            Resampling.of(found.places),
+        )
         summary["ensemble"] = {"vote": evaluate.vote, "tta": evaluate.tta, **told}
     rows = _rows(measured, trained.store, split)
     results.write(summary, found, rows, reports)

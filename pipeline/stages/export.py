@@ -159,10 +159,13 @@ def _purpose(bundle: Bundle) -> str:
 
 def _outputs(bundle: Bundle) -> list[str]:
     if not bundle.reconstructs:
+        fitted = f"{bundle.temperature:g}, fitted to the validation tiles, already"
+        warmth = (
+            "" if bundle.temperature == 1 else f". They are divided by the temperature {fitted}"
+        )
         return [
             f"- Classes, in the order of the outputs: {', '.join(bundle.classes)}",
-            "- Output: logits (N, classes); their softmax gives probabilities. They are divided by "
-            f"the temperature {bundle.temperature:g}, fitted to the validation tiles, already, "
+            f"- Output: logits (N, classes); their softmax gives probabilities{warmth}, "
             "as those that `predict` works with",
         ]
     mean, deviation = (part.flatten().tolist() for part in bundle.network.band_statistics)
@@ -208,12 +211,13 @@ def _measured(measures: dict[str, Any] | None) -> list[str]:
         return ["## Measures", "", "Not measured yet.", ""]
     if "per_band" in measures:
         return _reconstructed(measures)
-    low, high = measures["accuracy_ci95"]
+    ends = measures["accuracy_ci95"]
+    reach = f" (95 % interval {ends[0]:.4f} to {ends[1]:.4f})" if ends else ""
     lines = [
         "## Measures",
         "",
-        f"On {measures['n']:,} tiles: accuracy {measures['accuracy']:.4f} (95 % interval "
-        f"{low:.4f} to {high:.4f}), balanced accuracy {measures['balanced_accuracy']:.4f}, "
+        f"On {measures['n']:,} tiles: accuracy {measures['accuracy']:.4f}{reach}, "
+        f"balanced accuracy {measures['balanced_accuracy']:.4f}, "
         f"macro F1 {measures['macro_f1']:.4f}.",
         "",
         "| class | recall | precision | F1 | tiles |",

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import bundle, calibration, donor, members
-from pipeline.console import say
+from pipeline.console import say, warn
 from pipeline.duplicates import kept as as_text
 from pipeline.ensemble import Ensemble, member_of
 from pipeline.network import Network
+from pipeline.places import Places
 from pipeline.side_by_side import Crew, at_once
 from pipeline.stopping import Stopper
 from pipeline.store import Store
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 MODELS = Path("models")
 CURVES = Path("reports/train/curves.csv")
+FALLING = ("cosine", "one_cycle")  # schedules that end near a rate of 0
 CHECKPOINTS = Path(".checkpoints")  # not an output: DVC removes those before it runs a stage
 
 
@@ -177,13 +179,18 @@ class Training:
 
 
 def _calibrate(trained: Trained, batch_size: int) -> None:
-    """Fit the temperature to the validation tiles, and write it into the bundle."""
-    if not trained.store.count("validation"):
+    """Fit temperatures to the validation tiles, and write them into the bundle."""
+    store, split = trained.store, "validation"
+    if not store.count(split):
         return
-    shares = trained.probabilities("validation", batch_size)
-    temperature = calibration.fit(shares, trained.labels("validation"))
-    bundle.tempered(MODELS, temperature)
-    say(f"Temperature {temperature:g}, fitted to the validation tiles.")
+    shares = [trained.probabilities(split, batch_size), *trained.opinions(split, batch_size)]
+    places = Places.of(store.index, store.split_range(split))
+    actual = trained.labels(split)
+    whole, *each = (calibration.guarded(one, actual, places) for one in shares)
+    bundle.tempered(MODELS, whole.temperature, [one.temperature for one in each])
+    say(whole.sentence())
+    if each:
+        say(f"Members alone: temperatures {', '.join(f'{one.temperature:g}' for one in each)}.")
 
 
 def donors_of(plan: Plan, count: int) -> tuple[list[Network | None], str]:
@@ -204,6 +211,13 @@ def donors_of(plan: Plan, count: int) -> tuple[list[Network | None], str]:
 
 def _tell(each: Sequence[Plan], ready: Sequence[Learning]) -> None:
     """What came of donors and of freezing, once however many processes train."""
+    plan = each[0]
+    if rank_zero() and plan.train.swa and plan.schedule.name in FALLING:
+        warn(
+            f"train.swa takes the mean of the last weights, which hardly move while "
+            f"schedule={plan.schedule.name} lowers the rate: it gains little. Give it "
+            "schedule=constant."
+        )
     for member, (plan, learning) in enumerate(zip(each, ready, strict=True)):
         name = f"{members.name_of(member, plan)}: " if len(each) > 1 else ""
         for line in learning.lines if rank_zero() else ():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import console
-from pipeline.looks import activations, choosing, filters, kernels, pitfalls, reconstructions
+from pipeline.looks import choosing, convolutions, kernels, layers, pitfalls, reconstructions
 from pipeline.looks.base import SPLIT, Look
 from pipeline.page import compose
 from pipeline.page.facts import Pace
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 REPORTS = Path("reports")
 OUT = REPORTS / "visualize"
 # What refuses a setting before any work is done.
-CHECKS: tuple[Callable[[Trained, VisualizeSection], None], ...] = (filters.check, kernels.check)
+CHECKS: tuple[Callable[[Trained, VisualizeSection], None], ...] = (layers.check, kernels.check)
 # Sections of the page, in its order.
 LOOKS: tuple[Callable[[Look], list[Section]], ...] = (
     reconstructions.draw,
     pitfalls.draw,
-    filters.draw,
-    activations.draw,
+    convolutions.draw,
     kernels.draw,
 )
 
@@ -48,7 +47,7 @@ def run(
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
     sections = [section for draw in LOOKS for section in draw(look)]
-    content = Inside(filters.layer_of(trained, visualize), sections)
+    content = Inside(next(iter(layers.names(trained, visualize)), None), sections)
     forget_maps(predict.scenes)
     start = trained.store.split_range(SPLIT).start
     page = compose.write(

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pipeline import optimization
 from pipeline.augment import entropy
 from pipeline.data import Batch
-from pipeline.errors import TrainingError
+from pipeline.errors import DivergenceError
 from pipeline.network import Network
 from pipeline.tasks.averages import Average, Tail
 from pipeline.tasks.norms import refresh
@@ -189,7 +189,7 @@ class Learner(pl.LightningModule):
         self.norms.append(norm)
         # On a GPU each look would make it wait for this process; there the end of the epoch tells.
         if self.device.type == "cpu" and not math.isfinite(norm.item()):
-            raise TrainingError(self._broken(named, loss))
+            raise DivergenceError(self._broken(named, loss))
 
     def _broken(self, named: Sequence[tuple[str, nn.Parameter]], loss: Tensor) -> str:
         # A gradient travels from the end to the front: the last layer that has a bad one was first.
@@ -241,7 +241,7 @@ class Learner(pl.LightningModule):
         """Measures over all ranks, the same on each; the epoch's training is over by now, too."""
         trained = self.training_sums.mean(self.trainer)
         if not math.isfinite(trained):
-            raise TrainingError(
+            raise DivergenceError(
                 f"Expected a finite training loss, got {trained} in epoch "
                 f"{self.current_epoch + 1}; lower optimizer.lr, now {self.optimizer.lr:g}."
             )

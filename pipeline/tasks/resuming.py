@@ -15,10 +15,12 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from pipeline.bundle import WEIGHTS
 from pipeline.console import say
+from pipeline.errors import DivergenceError
 
 KEPT = 2  # should the newest be damaged, there is the one before
 EVERY = 1.0  # seconds from one checkpoint to the next at least: small sets have short epochs
 MEMBER = "member"
+DIVERGED = "diverged"  # a file in the folder of a training that did
 BROKEN_OFF = 3  # trainings of other parameters or data whose checkpoints are kept
 
 
@@ -53,8 +55,20 @@ class Resumable(Checkpoint):
 def going_on(folder: Path, trainer: pl.Trainer) -> Iterator[Path | None]:
     """The checkpoint that rank zero goes on from, or None, on all ranks.
 
-    A machine that does not share rank zero's folder gets a copy for the time.
+    A machine that does not share rank zero's folder gets a copy for the time. That training
+    diverged is written down beside it, for whoever goes on from there.
     """
+    try:
+        with _on_all_ranks(folder, trainer) as begun:
+            yield begun
+    except DivergenceError:
+        if trainer.is_global_zero:
+            (folder / DIVERGED).touch()
+        raise
+
+
+@contextmanager
+def _on_all_ranks(folder: Path, trainer: pl.Trainer) -> Iterator[Path | None]:
     found = last_whole(folder, trainer) if trainer.is_global_zero else None
     if trainer.world_size == 1:
         yield found
@@ -81,7 +95,7 @@ def last_whole(folder: Path, trainer: pl.Trainer) -> Path | None:
     talk = say if trainer.is_global_zero else _silent
     for path in _newest_first(folder, trainer):
         if _is_whole(path):
-            talk(f"Goes on after epoch {_epoch(path)}, where training was broken off.")
+            talk(f"Goes on after epoch {_epoch(path)}{_why(folder)}")
             return path
         talk(f"Passed over {path}, which is damaged.")
     whole = training_of(folder)
@@ -91,6 +105,15 @@ def last_whole(folder: Path, trainer: pl.Trainer) -> Path | None:
     elif others and whole not in others:
         talk(f"Starts afresh: {others[0]} was broken off with other parameters or tiles.")
     return None
+
+
+def _why(folder: Path) -> str:
+    if not (folder / DIVERGED).exists():
+        return ", where training was broken off."
+    return (
+        " of a training that diverged, and so will this one, as its parameters are the same. "
+        "Others start afresh: a lower optimizer.lr, or train.clip=1."
+    )
 
 
 def forget_oldest(root: Path) -> None:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline import naming
+
 # Whole sections, or single keys of one. Layers and paths are in the run's params.yaml.
 COMPARED = (
     "model.name", "tiles.size", "source.kind", "split.method", "init", "augment", "optimizer",
@@ -57,12 +59,18 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def compared(params: Mapping[str, Any]) -> dict[str, str]:
-    """The parameters of a run, under the keys that ``-S`` takes and as it takes them."""
-    return {
+    """The parameters of a run, under the keys that ``-S`` takes and as it takes them.
+
+    Of several networks that vote the name tells all, and ``train.members`` how many there are.
+    """
+    told = {
         key: value if isinstance(value, str) else json.dumps(value)
         for key, value in flatten(params)
         if _among(key, COMPARED) and not _among(key, NOT_COMPARED)
     }
+    models = naming.models(params)
+    real = {"model.name": naming.together(models), "train.members": str(len(models))}
+    return told | {key: value for key, value in real.items() if key in told}
 
 
 def _among(key: str, wanted: Sequence[str]) -> bool:
@@ -72,8 +80,10 @@ def _among(key: str, wanted: Sequence[str]) -> bool:
 
 def run_name(params: Mapping[str, Any], overrides: Sequence[str]) -> str:
     """The network's name and what differs from the defaults, as in ``lecture lr=0.01``."""
-    name = str(params.get("model", {}).get("name", "run"))
-    words = [word for word in map(_word, overrides) if word not in (name, f"name={name}")]
+    models = naming.models(params, "run")
+    name, said = naming.together(models), {"members", "member_models"}
+    said |= {name, f"name={name}"} if len(models) == 1 else {models[0], f"name={models[0]}"}
+    words = [w for w in map(_word, overrides) if not {w, w.partition("=")[0]} & said]
     shown: list[str] = []
     for word in words:
         if len(" ".join([name, *shown, word])) > NAME_LENGTH:
