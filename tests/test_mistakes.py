@@ -89,4 +89,6 @@ def test_lines_that_do_not_fit_lose_their_middle_and_keep_their_end() -> None:
     assert cut.startswith("predicted")
     assert "\u2026" in cut
     assert cut.endswith("44%")
-    assert len(fitted("wwwwwwwwwwwwwwwwwwwwwww", 0.5, SIZE)) < len(fitted("iiiiiiiiiiiiiiiiiiiiiii", 0.5, SIZE))
+    assert len(fitted("wwwwwwwwwwwwwwwwwwwwwww", 0.5, SIZE)) < len(
+        fitted("iiiiiiiiiiiiiiiiiiiiiii", 0.5, SIZE)
+    )

@@ -248,5 +248,6 @@ def test_classes_are_ranked_by_recall_and_axes_begin_below() -> None:
 def test_dvc_knows_every_template_of_the_page(root: Path) -> None:
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     named = {dep for dep in stages["visualize"]["deps"] if "templates" in dep}
-    there = {path.relative_to(root).as_posix() for path in (TEMPLATES / "page").iterdir()}
+    files = [TEMPLATES / "style.css.j2", *(TEMPLATES / "page").iterdir()]
+    there = {path.relative_to(root).as_posix() for path in files}
     assert named == there
