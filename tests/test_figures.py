@@ -174,9 +174,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "montage of many": activations.montage(
         dict.fromkeys(("natural colour", "false colour"), _rng().random((9, 9, 3))),
-        _rng().normal(size=(64, 5, 5)),
-        [str(i) for i in range(64)],
-        "Maps",
+        _rng().normal(size=(64, 5, 5)), [str(i) for i in range(64)], "Maps",
     ),
     "exciting": _spots(6, 5, False),
     "one excites": _spots(1, 1, False),
