@@ -90,8 +90,11 @@ def look(page: Path, target: Path) -> None:
         tab.click("#tab-explorer")
         tab.locator("#walk .rail button[aria-pressed=true]").wait_for()
         top = tab.locator("#walk").evaluate("box => box.getBoundingClientRect().top + scrollY")
-        clip = {"x": 0, "y": top - 12, "width": 1300, "height": 860}
-        tab.screenshot(path=target, full_page=True, clip=clip)
+        tab.screenshot(
+            path=target,
+            full_page=True,
+            clip={"x": 0, "y": top - 12, "width": 1300, "height": 860},
+        )
         browser.close()
 
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from pipeline import evidence
 from pipeline.evidence import Evidence
 from pipeline.page import album as albums
-from pipeline.page import arrays, charts, grounds, holdings, measured
+from pipeline.page import arrays, charts, compose, grounds, holdings, measured
 from pipeline.page.facts import Pace
 from pipeline.places import Places
-from pipeline.report import TEMPLATES
+from pipeline.report import TEMPLATES, Inside, Section
 from pipeline.store import Store, StoreWriter
 from tests import little
 
@@ -243,6 +243,12 @@ def test_classes_are_ranked_by_recall_and_axes_begin_below() -> None:
     assert measured.floor([0.97, 0.83, None]) == 0.8
     assert measured.floor([0.9]) == 0.8
     assert measured.floor([]) == 0
+
+
+def test_sections_of_a_key_have_an_anchor_each() -> None:
+    keys = ("filters", "pitfalls", "filters", "kernels", "filters")
+    found = compose.anchored(Inside(None, [Section(key, key, "") for key in keys]))
+    assert [name for name, _ in found] == ["filters", "filters-2", "kernels", "filters-3"]
 
 
 def test_dvc_knows_every_template_of_the_page(root: Path) -> None:

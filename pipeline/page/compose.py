@@ -14,7 +14,7 @@ from pipeline import beside
 from pipeline.page import album as albums
 from pipeline.page import charts, explained, explorer, facts, grounds, holdings, measured
 from pipeline.page.facts import Pace
-from pipeline.report import Inside, Picture, Subject, render
+from pipeline.report import Inside, Picture, Section, Subject, render
 from pipeline.split import SPLITS
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def gather(
     content = {
         "subject": subject,
         "inside": inside,
+        "sections": anchored(inside),
         "network": network,
         "diagram": measured.inline(reports / "network" / "network.svg"),
         "facts": facts.training(store, trained.bundle.params, subject.digest, network, pace),
@@ -97,6 +98,16 @@ def gather(
         "colour_maps": colour_maps(),
     }
     return content | {"views": _views(content)}
+
+
+def anchored(inside: Inside) -> list[tuple[str, Section]]:
+    """Sections of the view of that name, each with an anchor that no other has."""
+    found: dict[str, Section] = {}
+    for section in inside.sections:
+        if section.key != "pitfalls":  # which the data show
+            again = sum(one.key == section.key for one in found.values())
+            found[f"{section.key}-{again + 1}" if again else section.key] = section
+    return list(found.items())
 
 
 def _ingested(ingest: dict[str, Any] | None) -> dict[str, Any]:
