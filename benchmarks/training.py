@@ -96,7 +96,11 @@ class Beginning:
         return min(self.count, len(self.batches))
 
     def __iter__(self) -> Iterator[Batch]:
-        return islice(self.batches, self.count)
+        return self.after(0)
+
+    def after(self, done: int) -> Iterator[Batch]:
+        """The same without so many at the beginning."""
+        return islice(self.batches.after(done), self.count - done)
 
 
 def lightning(params: Params, tiles: Tiles, steps: int | None = None) -> None:

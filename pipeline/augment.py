@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from pipeline import distortions
-from pipeline.distortions import Scale
+from pipeline.distortions import Draws, Scale
 
 if TYPE_CHECKING:
     from pipeline.schema import AugmentSection
 
-Distortion = Callable[[Tensor, float, torch.Generator, Scale], Tensor]
+Distortion = Callable[[Tensor, float, Draws, Scale], Tensor]
 
 
 def entropy(*keys: int) -> int:
@@ -25,7 +25,7 @@ def entropy(*keys: int) -> int:
 
 
 def generator(device: torch.device, *keys: int) -> torch.Generator:
-    """Random numbers that depend on the keys alone, say seed, epoch and rank."""
+    """Random numbers that depend on the keys alone, say seed, epoch and step."""
     return torch.Generator(device).manual_seed(entropy(*keys))
 
 
@@ -80,7 +80,7 @@ class Augment:
         """Whether tiles are mirrored by turns."""
         return self.section.flips == "alternate"
 
-    def __call__(self, x: Tensor, random: torch.Generator, ways: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, draws: Draws, ways: Tensor | None = None) -> Tensor:
         """(N, C, H, W) float -> the same shape, on the device of both.
 
         ``ways`` (N,), from 0 to 3, says how each tile is to be mirrored where flips alternate.
@@ -91,14 +91,14 @@ class Augment:
             self.scale = Scale(mean.to(x.device), std.to(x.device), unit)
         if ways is not None:
             x = distortions.flip(x, ways >= 2, ways % 2 == 1)
-        x = self._apply(BEFORE, x, random)
+        x = self._apply(BEFORE, x, draws)
         if section.rotation or section.zoom or section.shift:
-            x = distortions.move(x, section.rotation, section.zoom, section.shift, random)
-        x = self._apply(AFTER, x, random)
+            x = distortions.move(x, section.rotation, section.zoom, section.shift, draws)
+        x = self._apply(AFTER, x, draws)
         return x.contiguous(memory_format=torch.channels_last)
 
-    def _apply(self, those: dict[str, Distortion], x: Tensor, random: torch.Generator) -> Tensor:
+    def _apply(self, those: dict[str, Distortion], x: Tensor, draws: Draws) -> Tensor:
         for name, distortion in those.items():
             if (amount := getattr(self.section, name)) and amount != "alternate":
-                x = distortion(x, amount, random, self.scale)
+                x = distortion(x, amount, draws, self.scale)
         return x

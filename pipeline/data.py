@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,10 +16,11 @@ from torch import Tensor
 from pipeline import sampling
 from pipeline.augment import Augment, generators
 from pipeline.console import say
+from pipeline.distortions import Draws
 from pipeline.errors import TrainingError
 from pipeline.feeding import Mode, Resident, Streamed, Tiles, choose, room
 from pipeline.mixing import Mixture, mix, mixes, plan
-from pipeline.order import Order, Rows, bootstrap, shares, steps
+from pipeline.order import Order, Rows, bootstrap, borders, shares, steps
 
 if TYPE_CHECKING:
     from pipeline.schema import AugmentSection, DataSection, TrainSection
@@ -80,15 +81,27 @@ class TrainingBatches:
         return steps(self.order.length, self.batch_size, self.ranks)
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.after(0)
+
+    def after(self, done: int) -> Iterator[Batch]:
+        """The batches after so many steps of the epoch."""
         parts = shares(self.order, batch_size=self.batch_size, rank=self.rank, ranks=self.ranks)
-        self.tiles.start(self.order)
-        keys = (self.order.seed or 0, self.order.epoch, self.rank)
-        randoms = generators(self.tiles.device, len(self), *keys)
-        for step, ((batch, rows), random) in enumerate(zip(parts, randoms, strict=True)):
-            pixels, labels = self.tiles.take(rows)
-            pixels = self.augment(pixels, random, self._ways(rows))
-            made = Batch(pixels, labels, self._share(batch, rows))
-            yield self._mixed(made, batch, step) if mixes(self.augment.section) else made
+        self.tiles.start(self.order, borders(self.order.length, self.batch_size, self.ranks)[done])
+        # Of the global batch: what becomes of a tile is the same on any number of ranks.
+        randoms = generators(self.tiles.device, len(self), self.order.seed or 0, self.order.epoch)
+        make = self._mixed if mixes(self.augment.section) else self._plain
+        all_steps = enumerate(zip(parts, randoms, strict=True))
+        for step, ((batch, rows), random) in islice(all_steps, done, None):
+            yield make(batch, rows, random, step)
+
+    def _plain(self, batch: Rows, rows: Rows, random: torch.Generator, _: int) -> Batch:
+        own = None if self.ranks == 1 else slice(self.rank, None, self.ranks)
+        pixels, labels = self._augmented(rows, Draws(random, len(batch), own))
+        return Batch(pixels, labels, self._share(batch, rows))
+
+    def _augmented(self, rows: Rows, draws: Draws) -> tuple[Tensor, Tensor]:
+        pixels, labels = self.tiles.take(rows)
+        return self.augment(pixels, draws, self._ways(rows)), labels
 
     def _ways(self, rows: Rows) -> Tensor | None:
         if self.turns is None:
@@ -106,19 +119,18 @@ class TrainingBatches:
         """Weight in the loss of each of these tiles."""
         return np.asarray(self.class_weights[self.labels[rows]])
 
-    def _mixed(self, made: Batch, batch: Rows, step: int) -> Batch:
-        """A batch with its tiles mixed; what the other ranks mix counts in the share."""
-        height, width = made.pixels.shape[2:]
+    def _mixed(self, batch: Rows, rows: Rows, random: torch.Generator, step: int) -> Batch:
+        """A batch with its tiles mixed, with those of other ranks, too."""
+        height, width, _ = self.tiles.tile_shape
         keys = (self.order.seed or 0, self.order.epoch, step)
-        parts = [batch[rank :: self.ranks] for rank in range(self.ranks)]
-        plans = [
-            plan(self.augment.section, len(rows), (height, width), *keys, rank)
-            for rank, rows in enumerate(parts)
-        ]
-        weights = [how.weight(self.weights(rows)) for how, rows in zip(plans, parts, strict=True)]
-        share = self.ranks * weights[self.rank] / sum(weights) if any(weights) else 0.0
-        pixels, mixture = mix(made.pixels, made.labels, plans[self.rank])
-        return Batch(pixels, made.labels, share, mixture)
+        whole = plan(self.augment.section, len(batch), (height, width), *keys)
+        places, how = whole.part(slice(self.rank, None, self.ranks))
+        own = None if self.ranks == 1 else torch.from_numpy(places).to(self.tiles.device)
+        pixels, labels = self._augmented(batch[places], Draws(random, len(batch), own))
+        total = whole.weight(self.weights(batch))
+        share = self.ranks * how.weight(self.weights(batch[places])) / total if total else 0.0
+        pixels, mixture = mix(pixels, labels, how)
+        return Batch(pixels, labels[: len(rows)], share, mixture)
 
 
 def _turns(tiles: int, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -140,6 +152,9 @@ class Batches(Protocol):
     def __iter__(self) -> Iterator[Batch]:
         """Each once, in order."""
 
+    def after(self, done: int) -> Iterator[Batch]:
+        """The same without so many at the beginning."""
+
 
 class Chunk:
     """Some batches in a row, each made when it is asked for."""
@@ -157,19 +172,28 @@ class Chunks:
 
     What Lightning does around each batch takes longer than a step of a small network on small
     tiles: with the lecture's network a third of the time went there.
+
+    Args:
+        batches: Of the epoch.
+        done: How many of them were taken before training was broken off.
     """
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Batches, done: int = 0) -> None:
         self.batches = batches
+        self.done = done
 
     def __len__(self) -> int:
-        return math.ceil(len(self.batches) / CHUNK)
+        return math.ceil((len(self.batches) - self.done) / CHUNK)
 
     def __iter__(self) -> Iterator[Chunk]:
-        batches, left = iter(self.batches), len(self.batches)
+        batches, left = self.batches.after(self.done), len(self.batches) - self.done
         while left > 0:
             yield Chunk(batches, min(CHUNK, left))
             left -= CHUNK
+
+    def first(self) -> Chunk:
+        """The first chunk of the whole epoch."""
+        return Chunk(iter(self.batches), CHUNK)
 
 
 class PlainBatches:
@@ -218,6 +242,7 @@ class TileData(pl.LightningDataModule):
         self.weights = weights
         self.factors = sampling.factors(train.sampling, store.classes, store.counts["train"])
         self.feed = feed
+        self.done: Callable[[], int] = lambda: 0  # steps of the epoch that were taken before
         self.splits: dict[str, Tiles] = {}
 
     def setup(self, stage: str) -> None:
@@ -256,7 +281,7 @@ class TileData(pl.LightningDataModule):
             ranks=trainer.world_size,
             counts=self._counts(trainer.current_epoch),
         )
-        return Chunks(batches)
+        return Chunks(batches, self.done())
 
     def _counts(self, epoch: int) -> Rows | None:
         """How often each training tile comes in an epoch; None for once."""

@@ -3,7 +3,7 @@
 A batch is (N, C, H, W) of raw values, for any number of bands. Amounts are in units of the
 deviation of pixels over the training tiles, so that they mean the same for 8 and 16 bits, or in
 shares of a tile's side. Each function draws what it needs for each tile by itself, so what becomes
-of a tile hangs on no other tile of the batch.
+of a tile hangs on no other tile of the batch, nor on how many ranks share it.
 
 Values may leave the range of the source's number type. A shift then keeps what a tile shows, where
 a clipped one would blot out its dark or bright half, and a network takes any number.
@@ -31,14 +31,57 @@ class Scale(NamedTuple):
     unit: float  # the root of the bands' mean variance
 
 
-def flips(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+class Draws:
+    """Random numbers for some tiles of a global batch, say those of a rank.
+
+    They are drawn for all of its tiles: so each gets the same on any number of ranks.
+
+    Args:
+        random: Where they come from.
+        tiles: Of the global batch.
+        own: Which of them (n,) are distorted here; None for all.
+    """
+
+    def __init__(
+        self, random: torch.Generator, tiles: int, own: slice | Tensor | None = None
+    ) -> None:
+        self.random, self.tiles, self.own = random, tiles, own
+
+    def shares(self, *shape: int) -> Tensor:
+        """(n, *shape) from 0 to 1, evenly spread."""
+        return self._own(
+            torch.rand(self.tiles, *shape, generator=self.random, device=self.random.device)
+        )
+
+    def spread(self) -> Tensor:
+        """(n,) from -1 to 1."""
+        return 2 * self.shares() - 1
+
+    def normal(self, *shape: int) -> Tensor:
+        """(n, *shape) standard normal numbers."""
+        return self._own(
+            torch.randn(self.tiles, *shape, generator=self.random, device=self.random.device)
+        )
+
+    def integers(self, high: int, rows: int = 1) -> Tensor:
+        """(rows, n) whole numbers below ``high``."""
+        drawn = torch.randint(
+            high, (rows, self.tiles), generator=self.random, device=self.random.device
+        )
+        return drawn if self.own is None else drawn[:, self.own]
+
+    def _own(self, drawn: Tensor) -> Tensor:
+        return drawn if self.own is None else drawn[self.own]
+
+
+def flips(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """Rows, columns, both or neither mirrored."""
-    return flip(x, *integers(x, 2, random, rows=2).bool())
+    return flip(x, *draws.integers(2, rows=2).bool())
 
 
-def quarter_turns(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+def quarter_turns(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """No, one, two or three quarters."""
-    return turn(x, integers(x, 4, random)[0])
+    return turn(x, draws.integers(4)[0])
 
 
 def turn(x: Tensor, quarters: Tensor) -> Tensor:
@@ -79,7 +122,7 @@ def _turned(side: int, device: torch.device) -> Tensor:
     return torch.stack([places.rot90(quarters).flatten() for quarters in range(4)])
 
 
-def move(x: Tensor, rotation: float, zoom: float, shift: float, random: torch.Generator) -> Tensor:
+def move(x: Tensor, rotation: float, zoom: float, shift: float, draws: Draws) -> Tensor:
     """Rotate, scale and shift in one resampling; what comes in at the edges is mirrored.
 
     Args:
@@ -87,25 +130,25 @@ def move(x: Tensor, rotation: float, zoom: float, shift: float, random: torch.Ge
         rotation: Degrees at most, either way.
         zoom: At most; 0.2 shows from 1 / 1.2 to 1.2 times the tile.
         shift: At most, in shares of a side, along each axis.
-        random: Where the amounts come from, evenly spread.
+        draws: Where the amounts come from, evenly spread.
     """
-    angle = math.radians(rotation) * _even(x, random)
-    factor = torch.exp(math.log1p(zoom) * _even(x, random))
-    across, down = (2 * shift * _even(x, random) for _ in range(2))  # a side is 2 wide here
+    angle = math.radians(rotation) * draws.spread()
+    factor = torch.exp(math.log1p(zoom) * draws.spread())
+    across, down = (2 * shift * draws.spread() for _ in range(2))  # a side is 2 wide here
     cosine, sine = factor * angle.cos(), factor * angle.sin()
     rows = [torch.stack([cosine, -sine, across], 1), torch.stack([sine, cosine, down], 1)]
     grid = affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
     return grid_sample(x, grid, padding_mode="reflection", align_corners=False)
 
 
-def contrast(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+def contrast(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """A factor about the tile's mean of each band, the same for all bands."""
-    return _stretched(x, 1 + amount * _normal(x, 1, random))
+    return _stretched(x, 1 + amount * draws.normal(1, 1, 1))
 
 
-def band_contrast(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+def band_contrast(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """A factor about the tile's mean, for each band its own."""
-    return _stretched(x, 1 + amount * _normal(x, x.shape[1], random))
+    return _stretched(x, 1 + amount * draws.normal(x.shape[1], 1, 1))
 
 
 def _stretched(x: Tensor, factor: Tensor) -> Tensor:
@@ -113,13 +156,13 @@ def _stretched(x: Tensor, factor: Tensor) -> Tensor:
     return middle + factor.clamp(min=0) * (x - middle)
 
 
-def brightness(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+def brightness(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """One shift for all bands, of one unit for all.
 
     Haze and sensor offsets shift dark bands as much as bright ones; in each band's own deviation
     the shift would be largest in near infrared, and turn water into land.
     """
-    return x + _common(amount, scale) * _normal(x, 1, random)
+    return x + _common(amount, scale) * draws.normal(1, 1, 1)
 
 
 def _common(amount: float, scale: Scale) -> Tensor:
@@ -131,79 +174,59 @@ def _common(amount: float, scale: Scale) -> Tensor:
     return (amount * MOST * scale.std).clamp(max=amount * scale.unit)
 
 
-def band_brightness(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+def band_brightness(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """A shift for each band, of its own deviation: sensors and seasons differ by band."""
-    return x + amount * scale.std * _normal(x, x.shape[1], random)
+    return x + amount * scale.std * draws.normal(x.shape[1], 1, 1)
 
 
-def haze(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+def haze(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """A veil of uneven thickness: a share of up to ``amount`` of the light is the haze's own.
 
     The haze is as bright as the scene's bright surfaces, two deviations above the mean.
     """
-    coarse = torch.rand(len(x), 1, 3, 3, generator=random, device=x.device)
+    coarse = draws.shares(1, 3, 3)
     thickness = amount * interpolate(coarse, x.shape[2:], mode="bilinear", align_corners=True)
-    thickness = thickness * torch.rand(len(x), 1, 1, 1, generator=random, device=x.device)
+    thickness = thickness * draws.shares(1, 1, 1)
     return x + thickness * (scale.mean + 2 * scale.std - x)
 
 
-def noise(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+def noise(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """Independent noise a pixel, of up to ``amount`` deviations of its band."""
     # Drawn in the batch's memory order: adding another order would cost a copy.
-    n, c, h, w = x.shape
-    grain = torch.randn(n, h, w, c, generator=random, device=x.device).permute(0, 3, 1, 2)
+    _, c, h, w = x.shape
+    grain = draws.normal(h, w, c).permute(0, 3, 1, 2)
     # Some tiles stay clean: the network is used on those, and batch norms must see them.
-    most = amount * torch.rand(n, 1, 1, 1, generator=random, device=x.device)
+    most = amount * draws.shares(1, 1, 1)
     return x + most * scale.std * grain
 
 
-def scratches(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+def scratches(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """In a share ``amount`` of the tiles a straight line, a pixel wide, far too bright or dark."""
     height, width = x.shape[2:]
-    down = torch.arange(height, device=x.device)[:, None] - height * _share(x, random)
-    across = torch.arange(width, device=x.device)[None] - width * _share(x, random)
-    angle = math.pi * _share(x, random)
+    down = torch.arange(height, device=x.device)[:, None] - height * draws.shares(1, 1)
+    across = torch.arange(width, device=x.device)[None] - width * draws.shares(1, 1)
+    angle = math.pi * draws.shares(1, 1)
     line = (down * angle.cos() - across * angle.sin()).abs() < 0.5  # (N, H, W)
-    there = _share(x, random) < amount
-    side = torch.where(_share(x, random) < 0.5, -1.0, 1.0)[:, None]
+    there = draws.shares(1, 1) < amount
+    side = torch.where(draws.shares(1, 1) < 0.5, -1.0, 1.0)[:, None]
     jump = side * _common(3.0, scale)
     return torch.where((line & there)[:, None], x.mean(dim=(2, 3), keepdim=True) + jump, x)
 
 
-def dead_lines(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+def dead_lines(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """In a share ``amount`` of the tiles a row of one band is missing: it holds the minimum."""
     bands, height = x.shape[1:3]
-    band = torch.arange(bands, device=x.device) == integers(x, bands, random)[0][:, None]
-    row = torch.arange(height, device=x.device) == integers(x, height, random)[0][:, None]
-    there = (_share(x, random) < amount) & band[..., None] & row[:, None]  # (N, C, H)
+    band = torch.arange(bands, device=x.device) == draws.integers(bands)[0][:, None]
+    row = torch.arange(height, device=x.device) == draws.integers(height)[0][:, None]
+    there = (draws.shares(1, 1) < amount) & band[..., None] & row[:, None]  # (N, C, H)
     return torch.where(there[..., None], x.amin(dim=(2, 3), keepdim=True), x)
 
 
-def band_dropout(x: Tensor, amount: float, random: torch.Generator, scale: Scale) -> Tensor:
+def band_dropout(x: Tensor, amount: float, draws: Draws, scale: Scale) -> Tensor:
     """Each band with a chance of ``amount`` blank, at its mean, which the network sees as 0.
 
     Never all of them.
     """
-    draw = torch.rand(x.shape[0], x.shape[1], generator=random, device=x.device)
+    draw = draws.shares(x.shape[1])
     kept = (draw >= amount) | (draw == draw.amax(dim=1, keepdim=True))
     return torch.where(kept[..., None, None], x, scale.mean)
-
-
-def integers(x: Tensor, high: int, random: torch.Generator, rows: int = 1) -> Tensor:
-    """(rows, N) whole numbers below ``high``."""
-    return torch.randint(high, (rows, len(x)), generator=random, device=x.device)
-
-
-def _normal(x: Tensor, bands: int, random: torch.Generator) -> Tensor:
-    """Standard normal numbers (N, bands, 1, 1)."""
-    return torch.randn(len(x), bands, 1, 1, generator=random, device=x.device)
-
-
-def _even(x: Tensor, random: torch.Generator) -> Tensor:
-    """(N,) from -1 to 1."""
-    return 2 * torch.rand(len(x), generator=random, device=x.device) - 1
-
-
-def _share(x: Tensor, random: torch.Generator) -> Tensor:
-    """(N, 1, 1) from 0 to 1."""
-    return torch.rand(len(x), 1, 1, generator=random, device=x.device)

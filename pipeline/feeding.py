@@ -38,13 +38,14 @@ class Tiles(Protocol):
 
     device: torch.device
     tile_bytes: int
+    tile_shape: tuple[int, int, int]  # (H, W, C)
     labels: Tensor  # (N,) whole numbers, on the device
 
     def __len__(self) -> int:
         """Tiles of the split."""
 
-    def start(self, order: Order) -> None:
-        """Begin an epoch."""
+    def start(self, order: Order, skipped: int = 0) -> None:
+        """Begin an epoch, perhaps after so many tiles of it."""
 
     def take(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Tiles (n, C, H, W) as floats and labels (n,), at rows in the order of the epoch."""
@@ -75,13 +76,15 @@ class Resident:
         self.device = device
         self.pixels, self.type = on_device(pixels, device)
         self.tile_bytes = pixels.nbytes // max(1, len(pixels))
+        _, height, width, bands = pixels.shape
+        self.tile_shape = (height, width, bands)
         kind = narrowest(int(labels.max(initial=0)))
         self.labels = torch.from_numpy(labels.astype(kind)).to(device)
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def start(self, order: Order) -> None:
+    def start(self, order: Order, skipped: int = 0) -> None:
         """Nothing to prepare: any tile is as near as any other."""
 
     def take(self, rows: Rows) -> tuple[Tensor, Tensor]:
@@ -107,20 +110,21 @@ class Streamed:
 
     def __init__(self, store: Store, split: str, device: torch.device) -> None:
         self.store, self.split, self.device = store, split, device
-        self.tile_bytes = store.tile_bytes
+        self.tile_bytes, self.tile_shape = store.tile_bytes, store.tile_shape
         labels = store.labels_as(split, narrowest(len(store.classes)))
         self.labels = torch.from_numpy(labels).to(device)
         self.type = torch.from_numpy(np.empty(0, store.dtype)).dtype
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="tiles")
         self._coming: Iterator[Tensor] = iter(())
         self._held: deque[Held] = deque()
+        self._read = 0  # tiles, or passed over
         self._window = 1  # tiles
         self._where = np.empty(0, np.int64)  # of each window: place of its first tile
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def start(self, order: Order) -> None:
+    def start(self, order: Order, skipped: int = 0) -> None:
         """Begin to read; ``take`` then goes through the order once."""
         self._window = order.window
         self._where = np.empty(-(-order.tiles // order.window), np.int64)
@@ -129,7 +133,13 @@ class Streamed:
             self._where[window.start // self._window] = place
             place += len(window)
         self._held.clear()
-        self._coming = ahead(self._reader, (self._job(group) for group in order.windows()))
+        groups, self._read = order.windows(), 0
+        for size in order.sizes():  # groups that are over are not read again
+            if skipped < size:
+                break
+            skipped -= size
+            self._read += sum(map(len, next(groups)))
+        self._coming = ahead(self._reader, (self._job(group) for group in groups))
 
     def take(self, rows: Rows) -> tuple[Tensor, Tensor]:
         """Tiles (n, C, H, W) as floats and labels (n,) at the next rows of the order."""
@@ -142,9 +152,9 @@ class Streamed:
 
     def _hold(self, first: int, last: int) -> None:
         """Read on until the last place is there; let go what lies before the first."""
-        while not self._held or last >= self._held[-1].start + len(self._held[-1].pixels):
-            end = self._held[-1].start + len(self._held[-1].pixels) if self._held else 0
-            self._held.append(Held(end, next(self._coming)))
+        while last >= self._read:
+            self._held.append(Held(self._read, next(self._coming)))
+            self._read += len(self._held[-1].pixels)
         while first >= self._held[0].start + len(self._held[0].pixels):
             self._held.popleft()
 

@@ -1,7 +1,8 @@
 """Two training tiles in one, with the labels of both in shares: mixup and cutmix.
 
-What is mixed with what is drawn on the host, from (seed, epoch, step, rank) alone: so each rank
-knows what the tiles of all others weigh. The pixels are mixed on their device.
+What is mixed with what is drawn on the host, for the tiles of all ranks from (seed, epoch, step)
+alone: so it is the same on any number of ranks, and each knows what the tiles of all others weigh.
+The pixels are mixed on their device.
 """
 
 from __future__ import annotations
@@ -25,15 +26,26 @@ class Mixture(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How the n tiles of a batch are mixed with each other."""
+    """How n tiles of a batch, its first ones, are mixed with others of it."""
 
     partners: NDArray[np.int64]  # (n,): the second tile of each
     shares: NDArray[np.float64]  # (n,): of the first tile in each
     boxes: NDArray[np.int64] | None  # (n, 4): top, bottom, left, right of the second; None: mixup
 
     def weight(self, weights: NDArray[np.float64]) -> float:
-        """Weight of the mixed batch in the loss, of the weights (n,) of its tiles."""
-        return float(self.shares @ weights + (1 - self.shares) @ weights[self.partners])
+        """Weight of the mixed tiles in the loss, of the weights of all tiles of the batch."""
+        own = weights[: len(self.shares)]
+        return float(self.shares @ own + (1 - self.shares) @ weights[self.partners])
+
+    def part(self, own: slice) -> tuple[NDArray[np.int64], Plan]:
+        """Places of what it takes to mix some tiles, those tiles first; how these are mixed."""
+        tiles = len(self.shares)
+        mine, partners = np.arange(tiles)[own], self.partners[own]
+        places = np.concatenate([mine, np.setdiff1d(partners, mine)])
+        where = np.empty(tiles, np.int64)
+        where[places] = np.arange(len(places))
+        boxes = None if self.boxes is None else self.boxes[own]
+        return places, Plan(where[partners], self.shares[own], boxes)
 
 
 def mixes(section: AugmentSection) -> bool:
@@ -74,16 +86,19 @@ def _boxes(
 
 
 def mix(pixels: Tensor, labels: Tensor, how: Plan) -> tuple[Tensor, Mixture]:
-    """Mix the tiles (n, C, H, W) of a batch, and tell what is in them (Zhang et al. 2018)."""
-    device = pixels.device
+    """Mix the first n tiles of a batch (N, C, H, W), and tell what is in them.
+
+    After Zhang et al. 2018.
+    """
+    device, own = pixels.device, pixels[: len(how.shares)]
     partners = torch.from_numpy(how.partners).to(device, non_blocking=True)
     shares = torch.from_numpy(how.shares.astype(np.float32)).to(device, non_blocking=True)
     others = pixels[partners]
     if how.boxes is None:
-        made = torch.lerp(others, pixels, shares[:, None, None, None])
+        made = torch.lerp(others, own, shares[:, None, None, None])
     else:
         boxes = torch.from_numpy(how.boxes).to(device, non_blocking=True)
-        made = torch.where(_inside(boxes, pixels), others, pixels)
+        made = torch.where(_inside(boxes, own), others, own)
     made = made.contiguous(memory_format=torch.channels_last)
     return made, Mixture(labels[partners], shares)
 

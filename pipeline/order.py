@@ -59,6 +59,11 @@ class Order:
         for windows in self._windows(self._random()):
             yield [part for part in windows if self._wanted(part)]
 
+    def sizes(self) -> Iterator[int]:
+        """Tiles of the epoch in one group after the other."""
+        for windows in self._windows(self._random()):
+            yield sum(map(self._count, windows))
+
     def groups(self) -> Iterator[Rows]:
         """Rows of one group after the other, each once, or as often as it counts."""
         random = self._random()
@@ -83,8 +88,13 @@ class Order:
                 for start in starts[first : first + GROUP_WINDOWS].tolist()
             ]
 
+    def _count(self, window: range) -> int:
+        if self.counts is None:
+            return len(window)
+        return int(self.counts[window.start : window.stop].sum())
+
     def _wanted(self, window: range) -> bool:
-        return self.counts is None or bool(self.counts[window.start : window.stop].any())
+        return self._count(window) > 0
 
     def rows(self) -> Rows:
         """All rows (N,) in the order of training."""

@@ -70,3 +70,36 @@ def steps(network: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module
             yield from steps(module, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", module
+
+
+def head(network: nn.Module) -> str:
+    """Name of the layer that gives the outputs: the last linear one or convolution.
+
+    Raises:
+        NetworkError: There is none.
+    """
+    kinds = (nn.Linear, nn.Conv2d)
+    names: list[str] = [
+        name for name, module in network.named_modules() if isinstance(module, kinds)
+    ]
+    if not names:
+        raise NetworkError("Expected a linear layer or a convolution at the end, got none.")
+    return names[-1]
+
+
+def narrowest(network: nn.Module, pixels: NDArray[Any]) -> int:
+    """Place in ``steps`` of the layer that leaves fewest values of a tile: the bottleneck.
+
+    Args:
+        network: One that reconstructs its tile.
+        pixels: A raw tile or more, (N, H, W, C).
+
+    Raises:
+        NetworkError: No layer but the last one is to be found.
+    """
+    names = [name for name, _ in steps(network)]
+    heard = probes.activations(network, pixels[:1], names)
+    sizes = [heard[name][0].size for name in names[:-1]]
+    if not sizes or sizes[(place := sizes.index(min(sizes)))] >= pixels[0].size:
+        raise NetworkError("Expected a layer that is narrower than the tile, got none.")
+    return place

@@ -8,12 +8,15 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from time import monotonic
 from types import FrameType, TracebackType
 from typing import Self
 
 OURS = signal.SIGUSR2  # what a thread wakes the main thread with; no library takes it over
 SIGNALS = (signal.SIGINT, signal.SIGTERM, OURS)
 GRACE = 10.0  # seconds that the main thread has to end by itself once it is told to
+PATIENCE = 10.0  # seconds that it has before that, to bring work to where it can be put down
+TWICE = 1.0  # seconds in which another signal is the same one: a terminal's and a starter's
 
 
 class Stopped(KeyboardInterrupt):
@@ -38,6 +41,10 @@ class Stopper:
     as one that waits for a process that is gone, is given up after ``GRACE``: ``abandon`` gets the
     reason, the reason is printed and the process ends. Further signals change nothing.
 
+    While ``polite`` is set, the first signal raises nothing: the main thread looks at ``asked``,
+    puts its work down and raises by itself. A second signal raises at once, and so does time:
+    after ``PATIENCE``.
+
     Args:
         abandon: What is still to be done then, from another thread.
     """
@@ -45,8 +52,11 @@ class Stopper:
     def __init__(self, abandon: Callable[[BaseException], None]) -> None:
         self.reason: BaseException | None = None
         self.heard: Callable[[Stopped], None] | None = None  # told of a signal, from another thread
+        self.polite = False
         self._abandon = abandon
         self._raised = False
+        self._hurried = False  # whether patience is at its end
+        self._first = 0.0  # when the first signal came
         self._told = threading.Event()
         self._over = threading.Event()
         self._lock = threading.Lock()
@@ -78,12 +88,16 @@ class Stopper:
     def hold(self) -> None:
         """Take the signals; once more after a library has taken them over."""
         for number in self._before:
-            signal.signal(number, self._raise)
+            signal.signal(number, self._hear)
 
     def check(self) -> None:
         """Raise the reason to stop if there is one that got lost: libraries swallow exceptions."""
-        if self.reason is not None:
+        if self.reason is not None and not self._waits():
             raise self.reason
+
+    def asked(self) -> bool:
+        """Whether to put the work down, and to stop."""
+        return self.reason is not None
 
     def settle(self, seconds: float) -> BaseException | None:
         """Raise nothing more; the reason, if there is one or one comes within some seconds."""
@@ -100,13 +114,21 @@ class Stopper:
             self._told.set()
             signal.pthread_kill(threading.main_thread().ident or 0, OURS)
 
-    def _raise(self, number: int, frame: FrameType | None) -> None:
-        if self._raised:
-            return
-        self._raised = True
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        now = monotonic()
+        self._first = self._first or now
+        self._hurried |= number != OURS and now - self._first > TWICE
         self.reason = self.reason or Stopped(number)
         self._told.set()
+        if self._raised or self._waits():
+            return
+        self._raised = True
         raise self.reason
+
+    def _waits(self) -> bool:
+        """Whether the main thread stops by itself."""
+        stopped = self.reason is None or isinstance(self.reason, Stopped)
+        return self.polite and stopped and not (self._raised or self._hurried)
 
     def _watch(self) -> None:
         with self._woken:
@@ -114,9 +136,18 @@ class Stopper:
                 if seen := [number for number in numbers if number in SIGNALS]:
                     if self.heard and seen[0] != OURS:
                         self.heard(Stopped(seen[0]))
+                    if self._waits() and not self._over.wait(PATIENCE):
+                        self._hurry(self.reason or Stopped(seen[0]))
                     if not self._over.wait(GRACE):
                         self._give_up(self.reason or Stopped(seen[0]))
                     return
+
+    def _hurry(self, reason: BaseException) -> None:
+        """Raise in the main thread after all, if it has not done so."""
+        self.reason, self._hurried = reason, True
+        with self._lock:
+            if not self._over.is_set():
+                signal.pthread_kill(threading.main_thread().ident or 0, OURS)
 
     def _give_up(self, reason: BaseException) -> None:
         last = threading.Timer(GRACE, os._exit, [status_of(reason)])

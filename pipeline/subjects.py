@@ -39,14 +39,17 @@ class Subject:
     deviation: Tensor
 
     @classmethod
-    def of(cls, network: nn.Module, bands: int) -> Subject:
-        """Copied in evaluation mode, without layers that work in place: they break hooks."""
+    def of(cls, network: nn.Module, bands: int, *, scored: bool = True) -> Subject:
+        """Copied in evaluation mode, without layers that work in place: they break hooks.
+
+        Of a network that reconstructs its tile, unless ``scored`` is off, the output is its error.
+        """
         copied = copy.deepcopy(network).eval().requires_grad_(False)
         for module in copied.modules():
             if getattr(module, "inplace", False):
                 setattr(module, "inplace", False)  # noqa: B010
         mean, deviation = _statistics(copied, bands)
-        if getattr(network, "task", "classify") == "reconstruct":
+        if scored and getattr(network, "task", "classify") == "reconstruct":
             copied = Drawn(copied, mean, deviation)
         return cls(copied, mean, deviation)
 

@@ -82,8 +82,9 @@ class Removal:
     def areas(self) -> tuple[Floats, Floats]:
         """Below the curve of deletion and of insertion: (N,) each, from 0 to 1."""
         width = 1 / (len(self.deletion) - 1)
-        areas = np.trapezoid(np.stack([self.deletion, self.insertion]), dx=width, axis=1)
-        return np.asarray(areas[0]), np.asarray(areas[1])
+        both = np.stack([self.deletion, self.insertion])
+        deleted, inserted = np.asarray(np.trapezoid(both, dx=width, axis=1))
+        return deleted, inserted
 
     @property
     def scores(self) -> Floats:

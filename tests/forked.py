@@ -13,10 +13,14 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import chdir
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerProcess
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from pipeline.data import Batch
@@ -31,8 +35,22 @@ CONTEXT.set_forkserver_preload(
 PATIENCE = 60.0  # seconds for a run of a little network on a busy machine
 
 
+def context() -> ForkServerContext:
+    """It, once the process that all are forked from is there, with the code beside these tests.
+
+    That process looks for it in the folder that it was started in.
+    """
+    with chdir(ROOT):
+        forkserver.ensure_running()
+    return CONTEXT
+
+
 def _raise(_: Batch) -> None:
     raise MemoryError("no room for 7 GiB")
+
+
+def _interrupt(_: Batch) -> None:
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _hang(_: Batch) -> None:
@@ -43,14 +61,23 @@ def _hang(_: Batch) -> None:
 FAULTS: Mapping[str, Callable[[Batch], object]] = {
     "raise": _raise,
     "kill": lambda _: os.kill(os.getpid(), signal.SIGKILL),
+    "interrupt": _interrupt,
     "hang": _hang,
     "nan": lambda batch: batch.pixels.fill_(float("nan")),
 }
 
 
-def _train(place: Path, environment: dict[str, str], changes: dict[str, Any], fault: Fault) -> None:
+def _train(
+    place: Path,
+    environment: dict[str, str],
+    changes: dict[str, Any],
+    fault: Fault,
+    chunk: int,
+    patience: float,
+) -> None:
     """What runs in the process: the stage, with its output in a file and perhaps a fault."""
     from pipeline import __main__ as command
+    from pipeline import data, stopping
     from pipeline.schema import TrackingSection
     from pipeline.stages import train
     from pipeline.tasks import resuming
@@ -59,10 +86,14 @@ def _train(place: Path, environment: dict[str, str], changes: dict[str, Any], fa
 
     os.chdir(place)
     os.environ |= environment
-    said = os.open(f"said-{environment.get('SLURM_PROCID', '0')}", os.O_CREAT | os.O_WRONLY, 0o600)
+    said = os.open(
+        f"said-{environment.get('SLURM_PROCID', '0')}", os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600
+    )
     os.dup2(said, 1)
     os.dup2(said, 2)
     resuming.Resumable.__init__.__defaults__ = (0.0,)  # after every epoch
+    data.CHUNK = chunk
+    stopping.PATIENCE = patience
     kind, rank, step = fault
     learn = Learner._learn
 
@@ -87,6 +118,8 @@ class Training:
     fault: Fault = NONE
     environment: dict[str, str] = field(default_factory=dict)
     gpus: bool = False  # one for each rank
+    chunk: int = 64  # steps
+    patience: float = 10.0  # seconds for a step after a signal
     processes: list[ForkServerProcess] = field(default_factory=list)
 
     def begin(self) -> None:
@@ -95,8 +128,8 @@ class Training:
             port = str(free.getsockname()[1])
         for rank, place in enumerate(self.places):
             mine = self.environment | (self._slurm(rank, port) if len(self.places) > 1 else {})
-            arguments = (place, mine, self.changes, self.fault)
-            process = CONTEXT.Process(target=_train, args=arguments, daemon=True)
+            arguments = (place, mine, self.changes, self.fault, self.chunk, self.patience)
+            process = context().Process(target=_train, args=arguments, daemon=True)
             process.start()
             self.processes.append(process)
 

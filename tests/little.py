@@ -84,6 +84,25 @@ def store(
     return Store.open(root)
 
 
+def noise(
+    root: Path, bands: Bands, classes: Classes, size: int, dtype: str = "uint8", count: int = 7
+) -> Store:
+    """A store of random tiles of any kind, as many in each split, each from a place of its own."""
+    rng = np.random.default_rng(1)
+    rows: list[dict[str, Any]] = []
+    top = 60_000 if dtype == "uint16" else 250
+    with StoreWriter(root, bands, classes, size, np.dtype(dtype)) as writer:
+        for split in ("train", "validation", "test"):
+            writer.append(
+                split, rng.integers(0, top, (count, size, size, len(bands))).astype(dtype)
+            )
+            labels = np.arange(count) % max(1, len(classes))
+            rows += [_row(split, i, int(label)) for i, label in enumerate(labels)]
+        zeros = np.zeros(len(bands))
+        writer.finish(pa.Table.from_pylist(rows), zeros + top / 2, zeros + top / 4, None)
+    return Store.open(root)
+
+
 def rearranged(old: Store, root: Path, bands: Bands, classes: Classes) -> Store:
     """The same test tiles with other bands, and classes that are numbered in another way.
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any
 from unittest.mock import patch
 
@@ -69,6 +70,9 @@ class Loader:
 
     def __len__(self) -> int:
         return 2
+
+    def after(self, done: int) -> Iterator[Batch]:
+        return islice(iter(self), done, None)
 
 
 def fit(task: Classifier, epochs: int = 1, **options: Any) -> pl.Trainer:
@@ -276,6 +280,64 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step_and_names_its_layer
         task._learn(batches()[1], task.optimizers())  # type: ignore[arg-type]
     for name, value in task.network.named_parameters():
         assert torch.equal(value, before[name]), name
+
+
+def test_a_cut_gradient_that_is_not_finite_is_not_told_to_cut_it() -> None:
+    task = classifier(clip=0.5)
+    fit(task)
+    task.network.get_submodule("conv2").register_full_backward_hook(
+        lambda *_: (torch.full((14, 5, 5, 5), torch.nan),)
+    )
+    message = r"Lower optimizer\.lr, now 0\.003: train\.clip=0\.5 was not enough\.$"
+    with pytest.raises(TrainingError, match=message):
+        task._learn(batches()[1], task.optimizers())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("clip", [None, 1.0])
+def test_gradients_that_overflow_together_name_the_longest(clip: float | None) -> None:
+    task = classifier(clip=clip)
+    fit(task)
+    before = nn.utils.parameters_to_vector(task.network.parameters()).clone()
+    for name, parameter in task.network.named_parameters():
+        length = {"conv1.weight": 1.5e19, "head.weight": 1.6e19}.get(name, 0.0)
+        each = torch.full_like(parameter, length / parameter.numel() ** 0.5)
+        parameter.register_hook(lambda _, each=each: each)  # type: ignore[no-untyped-call]
+    message = (
+        "each layer's is finite, but together they overflow, and that of head.weight is the "
+        r"longest, 1\.6e\+19\. Lower"
+    )
+    with pytest.raises(TrainingError, match=message):
+        task._learn(batches()[1], task.optimizers())  # type: ignore[arg-type]
+    assert torch.equal(nn.utils.parameters_to_vector(task.network.parameters()), before)
+
+
+class Later(Classifier):
+    """Looks at gradients at the end of an epoch, as on a GPU."""
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.later = True
+
+
+def test_where_gradients_are_looked_at_later_the_step_and_the_layer_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tests.test_classifier.Classifier", Later)
+    task = classifier()
+    seen: list[torch.Tensor] = []
+
+    def spoil(_: nn.Module, given: tuple[torch.Tensor, ...], __: object) -> object:
+        seen.append(given[0])
+        return (given[0] * torch.nan,) if len(seen) == 3 else None
+
+    task.network.get_submodule("conv2").register_full_backward_hook(spoil)
+    message = (
+        r"in epoch 2, step 1, at a learning rate of 0\.003: the gradient of conv1\.bias went "
+        r"first\. Lower"
+    )
+    with pytest.raises(TrainingError, match=message):
+        fit(task, epochs=4)
+    assert len(seen) == 4  # the whole epoch
 
 
 def test_a_long_gradient_is_cut_and_its_length_is_told() -> None:

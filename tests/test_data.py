@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from pipeline.augment import Augment
 from pipeline.data import Batch, PlainBatches, TrainingBatches
 from pipeline.errors import TrainingError
-from pipeline.feeding import Resident
+from pipeline.feeding import Resident, Streamed, Tiles
 from pipeline.order import Order, shares, steps
 from pipeline.schema import AugmentSection
 from pipeline.tasks.classifier import Counts
+from tests import little
 
 CPU = torch.device("cpu")
 NONE = AugmentSection(flips=False, quarter_turns=False, brightness=0, contrast=0, noise=0)
@@ -69,6 +70,61 @@ def test_flips_by_turns_show_all_four_ways_in_four_epochs() -> None:
 def test_flips_by_turns_are_the_same_on_any_number_of_ranks() -> None:
     parts = [laid(1, rank=rank, ranks=2) for rank in (0, 1)]
     assert parts[0] | parts[1] == laid(1)
+
+
+EVERY = AugmentSection(
+    flips=True, quarter_turns=True, rotation=30, zoom=0.2, shift=0.1, contrast=0.2,
+    band_contrast=0.2, brightness=1, band_brightness=0.2, haze=0.3, noise=1, scratches=0.5,
+    dead_lines=0.5, band_dropout=0.2,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mixed", [{}, {"mixup": 0.5}, {"cutmix": 1.0}])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_what_becomes_of_a_tile_is_the_same_on_any_number_of_ranks(
+    ranks: int, mixed: dict[str, float]
+) -> None:
+    """Of 22 tiles the last batch is a smaller one, which the ranks can't share evenly."""
+    tiles, section = split(22), EVERY.model_copy(update=mixed)
+    augment, weights = Augment(section, [90, 90], [60, 60]), np.array([1.0, 2.0, 5.0])
+    for epoch in range(2):
+        parts = [
+            list(
+                TrainingBatches(tiles, augment, weights, batch_size=12 // ranks, seed=1,
+                                epoch=epoch, rank=rank, ranks=ranks)
+            )
+            for rank in range(ranks)
+        ]  # fmt: skip
+        whole = TrainingBatches(tiles, augment, weights, batch_size=12, seed=1, epoch=epoch)
+        for step, batch in enumerate(whole):
+            for rank in range(ranks):
+                own, part = slice(rank, None, ranks), parts[rank][step]
+                torch.testing.assert_close(part.pixels, batch.pixels[own], rtol=0, atol=1e-3)
+                assert torch.equal(part.labels, batch.labels[own])
+                if batch.mixture is not None and part.mixture is not None:
+                    for one, other in zip(part.mixture, batch.mixture, strict=True):
+                        assert torch.equal(one, other[own])
+                assert (part.mixture is None) is (not mixed)
+
+
+def test_streamed_tiles_are_mixed_with_those_of_other_ranks_too(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.order.WINDOW_BYTES", 5 * 12 * 12 * 4)  # groups of ten tiles,
+    monkeypatch.setattr("pipeline.order.GROUP_WINDOWS", 2)  # which batches of eight straddle
+    store = little.store(tmp_path / "tiles")
+    resident = Resident(store.pixels("train"), store.labels("train"), CPU)
+    augment = Augment(EVERY.model_copy(update={"mixup": 0.5}), [90] * 4, [60] * 4)
+    ways: list[Tiles] = [resident, Streamed(store, "train", CPU)]
+    each = [
+        list(TrainingBatches(tiles, augment, np.ones(3), batch_size=4, seed=1, epoch=0, rank=1,
+                             ranks=2))
+        for tiles in ways
+    ]  # fmt: skip
+    assert len(each[0]) == 11  # the last two tiles join a batch
+    for one, other in zip(*each, strict=True):
+        assert torch.equal(one.pixels, other.pixels)
+        assert torch.equal(one.labels, other.labels)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int16, np.uint32, np.float32])

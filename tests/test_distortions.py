@@ -12,7 +12,7 @@ from torch import Tensor
 from pipeline import distortions
 from pipeline.augment import AFTER, BEFORE, Augment, generator
 from pipeline.data import TrainingBatches
-from pipeline.distortions import Scale
+from pipeline.distortions import Draws, Scale
 from pipeline.feeding import Resident
 from pipeline.schema import AugmentSection
 
@@ -28,6 +28,10 @@ def random() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
+def draws(tiles: int) -> Draws:
+    return Draws(random(), tiles)
+
+
 def batch(n: int = 400, size: int = 12) -> Tensor:
     made = torch.randn(n, size, size, 2, generator=random()).permute(0, 3, 1, 2)
     return made * SCALE.std + SCALE.mean
@@ -35,12 +39,12 @@ def batch(n: int = 400, size: int = 12) -> Tensor:
 
 def test_no_move_moves_nothing() -> None:
     x = batch(4)
-    torch.testing.assert_close(distortions.move(x, 0, 0, 0, random()), x, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(distortions.move(x, 0, 0, 0, draws(4)), x, rtol=1e-4, atol=1e-3)
 
 
 def test_a_shift_moves_by_up_to_its_share_of_the_side() -> None:
     ramp = torch.arange(20.0).expand(300, 1, 20, 20)
-    moved = distortions.move(ramp, 0, 0, 0.1, random())
+    moved = distortions.move(ramp, 0, 0, 0.1, draws(300))
     steps = moved[:, 0, 10, 10] - 10
     assert steps.abs().max() <= 2.0 + 1e-3
     assert steps.min() < -1.8
@@ -49,7 +53,7 @@ def test_a_shift_moves_by_up_to_its_share_of_the_side() -> None:
 
 def test_a_zoom_scales_about_the_middle() -> None:
     ramp = (torch.arange(20.0) - 9.5).expand(300, 1, 20, 20)
-    moved = distortions.move(ramp, 0, 0.25, 0, random())
+    moved = distortions.move(ramp, 0, 0.25, 0, draws(300))
     slope = moved[:, 0, 10, 11] - moved[:, 0, 10, 10]
     assert slope.min().item() == pytest.approx(1 / 1.25, abs=0.02)
     assert slope.max().item() == pytest.approx(1.25, abs=0.02)
@@ -58,7 +62,7 @@ def test_a_zoom_scales_about_the_middle() -> None:
 
 def test_a_rotation_keeps_the_middle_and_turns_a_gradient() -> None:
     across = (torch.arange(21.0) - 10).expand(300, 1, 21, 21)
-    moved = distortions.move(across, 30, 0, 0, random())[:, 0]
+    moved = distortions.move(across, 30, 0, 0, draws(300))[:, 0]
     assert moved[:, 10, 10].abs().max() < 1e-3
     right, down = moved[:, 10, 11] - moved[:, 10, 10], moved[:, 11, 10] - moved[:, 10, 10]
     angle = torch.rad2deg(torch.atan2(-down, right))
@@ -69,7 +73,7 @@ def test_a_rotation_keeps_the_middle_and_turns_a_gradient() -> None:
 
 def test_moving_makes_up_no_values() -> None:
     x = batch(50)
-    moved = distortions.move(x, 180, 0.3, 0.3, random())
+    moved = distortions.move(x, 180, 0.3, 0.3, draws(50))
     assert (moved.amax(dim=(2, 3)) <= x.amax(dim=(2, 3)) + 1e-3).all()
     assert (moved.amin(dim=(2, 3)) >= x.amin(dim=(2, 3)) - 1e-3).all()
 
@@ -78,7 +82,7 @@ def test_moving_makes_up_no_values() -> None:
 def test_a_faint_band_is_shifted_by_three_of_its_own_deviations_at_most(amount: float) -> None:
     std = torch.tensor([5.0, 200.0, 1000.0, 0.0])[:, None, None]
     scale = Scale(torch.zeros(4, 1, 1), std, float(std.square().mean().sqrt()))
-    shift = distortions.brightness(torch.zeros(9, 4, 2, 2), amount, random(), scale)
+    shift = distortions.brightness(torch.zeros(9, 4, 2, 2), amount, draws(9), scale)
     in_units = shift[:, :3, 0, 0] / shift[:, 2:3, 0, 0]
     expected = torch.tensor([3 * 5 / scale.unit, 1.0, 1.0])  # 600 is above the unit
     torch.testing.assert_close(in_units, expected.expand(9, 3))
@@ -91,7 +95,7 @@ def test_bands_of_one_kind_share_one_shift_to_the_bit(real_data: Path) -> None:
     std = torch.from_numpy(tiles.std(axis=(0, 1, 3)).astype(np.float32))[:, None, None]
     scale = Scale(torch.zeros(4, 1, 1), std, float(std.square().mean().sqrt()))
     assert scale.unit < 0.7 * 3 * std.min().item()
-    shift = distortions.brightness(torch.zeros(9, 4, 2, 2), 0.7, random(), scale)
+    shift = distortions.brightness(torch.zeros(9, 4, 2, 2), 0.7, draws(9), scale)
     assert torch.equal(shift, 0.7 * scale.unit * shift_of_one(9).expand_as(shift))
 
 
@@ -100,7 +104,7 @@ def shift_of_one(n: int) -> Tensor:
 
 
 def test_band_brightness_shifts_each_band_by_itself_in_its_deviation() -> None:
-    shift = distortions.band_brightness(batch(2000), 0.5, random(), SCALE) - batch(2000)
+    shift = distortions.band_brightness(batch(2000), 0.5, draws(2000), SCALE) - batch(2000)
     shift = shift.mean(dim=(2, 3))
     assert shift.std(dim=0).tolist() == pytest.approx([2.5, 10.0], rel=0.1)
     assert abs(torch.corrcoef(shift.T)[0, 1].item()) < 0.1
@@ -108,7 +112,7 @@ def test_band_brightness_shifts_each_band_by_itself_in_its_deviation() -> None:
 
 def test_band_contrast_keeps_the_means() -> None:
     x = batch()
-    out = distortions.band_contrast(x, 0.3, random(), SCALE)
+    out = distortions.band_contrast(x, 0.3, draws(len(x)), SCALE)
     torch.testing.assert_close(out.mean(dim=(2, 3)), x.mean(dim=(2, 3)), rtol=1e-4, atol=1e-2)
     factors = out.std(dim=(2, 3)) / x.std(dim=(2, 3))
     assert abs(torch.corrcoef(factors.T)[0, 1].item()) < 0.15
@@ -116,7 +120,7 @@ def test_band_contrast_keeps_the_means() -> None:
 
 def test_haze_draws_every_pixel_towards_the_veil_and_never_past_its_share() -> None:
     x, veil = batch(), SCALE.mean + 2 * SCALE.std
-    share = (distortions.haze(x, 0.4, random(), SCALE) - x) / (veil - x)
+    share = (distortions.haze(x, 0.4, draws(len(x)), SCALE) - x) / (veil - x)
     clear = (veil - x).abs() > 1
     assert share[clear].min() >= -1e-3
     assert share[clear].max() <= 0.4 + 1e-3
@@ -125,7 +129,7 @@ def test_haze_draws_every_pixel_towards_the_veil_and_never_past_its_share() -> N
 
 def test_a_scratch_is_a_line_of_one_pixel_in_its_share_of_the_tiles() -> None:
     x = batch(2000)
-    changed = (distortions.scratches(x, 0.25, random(), SCALE) != x).any(dim=1)
+    changed = (distortions.scratches(x, 0.25, draws(len(x)), SCALE) != x).any(dim=1)
     lengths = changed.sum(dim=(1, 2))[changed.any(dim=(1, 2))]
     assert len(lengths) / 2000 == pytest.approx(0.25, abs=0.04)
     assert lengths.max() <= 2 * 12
@@ -134,7 +138,7 @@ def test_a_scratch_is_a_line_of_one_pixel_in_its_share_of_the_tiles() -> None:
 
 def test_a_dead_line_is_one_row_of_one_band_at_its_minimum() -> None:
     x = batch(2000)
-    out = distortions.dead_lines(x, 0.25, random(), SCALE)
+    out = distortions.dead_lines(x, 0.25, draws(len(x)), SCALE)
     rows = (out != x).any(dim=3)  # (N, C, H)
     hit = rows.flatten(1).any(dim=1)
     assert hit.float().mean().item() == pytest.approx(0.25, abs=0.04)
@@ -146,7 +150,7 @@ def test_a_dead_line_is_one_row_of_one_band_at_its_minimum() -> None:
 
 def test_band_dropout_blanks_bands_at_their_mean_but_never_all() -> None:
     x = batch(2000)
-    out = distortions.band_dropout(x, 0.9, random(), SCALE)
+    out = distortions.band_dropout(x, 0.9, draws(len(x)), SCALE)
     blank = (out == SCALE.mean).all(dim=(2, 3))
     assert blank.sum(dim=1).max() == 1
     assert blank.float().mean().item() == pytest.approx(0.9 / 2, abs=0.06)
@@ -176,8 +180,8 @@ def augment(name: str, x: Tensor) -> Augment:
     return Augment(section, flat.mean(dim=1).tolist(), flat.std(dim=1).tolist())
 
 
-def keys() -> torch.Generator:
-    return generator(torch.device("cpu"), 1)
+def keys(tiles: int = 60) -> Draws:
+    return Draws(generator(torch.device("cpu"), 1), tiles)
 
 
 def test_every_distortion_of_the_section_is_tried_here() -> None:

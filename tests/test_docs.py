@@ -21,6 +21,7 @@ from pipeline.voting import VOTES
 from tests import measured
 from tests.conftest import ROOT
 
+PAGES = ("autoencoders", "ensembles", "inside", "measures")
 TEXT = (ROOT / "docs" / "networks.md").read_text(encoding="utf-8")
 NETWORKS = re.findall(r"```yaml\n(.*?)```", TEXT, flags=re.S)
 BANDS, CLASSES = Bands(("red", "green", "blue", "nir")), Classes(("land", "water"))
@@ -48,7 +49,7 @@ def test_every_activation_of_the_page_is_there() -> None:
 
 def commands() -> list[list[str]]:
     """Overrides of each command of the other pages, the first value of a sweep."""
-    pages = [ROOT / "docs" / f"{name}.md" for name in ("autoencoders", "ensembles", "measures")]
+    pages = [ROOT / "docs" / f"{name}.md" for name in PAGES]
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
     lines = [line for line in text.splitlines() if line.startswith("dvc exp run")]
     words = [shlex.split(line)[3:] for line in lines]

@@ -12,11 +12,14 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from pipeline import bundle, calibration, evidence, results
+from pipeline import beside, bundle, calibration, evidence, results
 from pipeline.bundle import Bundle
 from pipeline.ensemble import Ensemble, ManyViews, heard, member_of, passes
 from pipeline.errors import BundleError, ConfigError
 from pipeline.schema import (
+    AttributionsSection,
+    DreamsSection,
+    EmbeddingSection,
     EvaluateSection,
     ExportSection,
     FoldersSource,
@@ -220,9 +223,15 @@ def test_a_map_is_that_of_the_vote(made: tuple[Path, Store, Bundle], here: Path)
 
 
 def test_members_votes_and_their_differences_are_reported(
-    made: tuple[Path, Store, Bundle], here: Path, capsys: pytest.CaptureFixture[str]
+    made: tuple[Path, Store, Bundle],
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(beside, "report", lambda name, *_: called.append(name))
     evaluate.run(little.HEARD, little.ENGINE, little.UNTRACKED)
+    assert called == ["3 x mlp, little"]
     written = json.loads(Path("reports/metrics.json").read_text())
     assert list(written)[-1] == "ensemble"
     found = written["ensemble"]
@@ -249,7 +258,15 @@ def test_one_member_is_looked_into_and_the_page_says_which(
 ) -> None:
     evaluate.run(little.HEARD, little.ENGINE, little.UNTRACKED)
     look = VisualizeSection(
-        member=wanted, layers=None, filters=None, tiles=None, kernel_band=None, batch_size=16
+        member=wanted,
+        layers=None,
+        filters=None,
+        tiles=None,
+        kernel_band=None,
+        batch_size=16,
+        attributions=None if wanted else AttributionsSection(tiles=2),
+        dreams=None if wanted else DreamsSection(steps=2, starts=1),
+        embedding=None if wanted else EmbeddingSection(tiles=20),
     )
     none = PredictSection(scenes={}, stride=None, batch_size=1)
     visualize.run(look, none, little.ENGINE, little.UNTRACKED)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,26 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from pipeline import assessment, breakdown
 from pipeline.figures import (
-    activations, canvas, evaluation, filters, kernels, maps, measures, reconstructions,
+    activations,
+    canvas,
+    evaluation,
+    filters,
+    kernels,
+    maps,
+    measures,
+    reconstructions,
 )  # fmt: skip
+from pipeline.figures.portrait import Colour, portrait
+from pipeline.kernels import KERNELS, Slid, Slide
 from pipeline.measuring import Measurement
-from pipeline.types import Bands, Classes
+from pipeline.portrait import BandValues, Portrait
+from pipeline.types import Bands, Classes, Tile, Window
 from tests import measured
+from tests.words import overflow, texts_of
 
 LONG = Classes(("HerbaceousVegetation", "PermanentCrop", *(f"Class number {i}" for i in range(8))))
 BANDS = {n: Bands(tuple(f"B{i:02d}" for i in range(n))) for n in (1, 2, 4, 13)}
@@ -26,27 +37,6 @@ BANDS = {n: Bands(tuple(f"B{i:02d}" for i in range(n))) for n in (1, 2, 4, 13)}
 
 def _rng() -> np.random.Generator:
     return np.random.default_rng(5)
-
-
-def _texts(figure: Figure) -> list[str]:
-    figure.draw_without_rendering()
-    found = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible())
-    return [artist.get_text() for artist in found if isinstance(artist, Text)]
-
-
-def _overflow(figure: Figure) -> list[str]:
-    """Texts that stand out of the figure."""
-    figure.draw_without_rendering()
-    width, height = figure.get_size_inches() * figure.dpi
-    out = []
-    for artist in figure.findobj(Text):
-        assert isinstance(artist, Text)
-        if not (artist.get_text() and artist.get_visible()):
-            continue
-        box = artist.get_window_extent()
-        if box.x0 < -1 or box.y0 < -1 or box.x1 > width + 1 or box.y1 > height + 1:
-            out.append(artist.get_text())
-    return out
 
 
 def _counts(classes: int) -> NDArray[np.int64]:
@@ -132,7 +122,11 @@ def _portrait(bands: int, classes: int) -> Figure:
     shares = list(zip(LONG.names, LONG.colours, np.geomspace(1, 1e-9, 10).tolist(), strict=True))
     lines = [("tile", tile.id), ("label", of.label), ("network", "none: " + "words " * 60)]
     stretch = canvas.Stretch.of(tile.pixels)
-    return portrait(of, BANDS[bands], stretch, "percentiles.", shares[:classes], lines)
+    colours = {
+        name: Colour(BANDS[bands].natural, stretch, "in words")
+        for name in ("natural colour", "false colour")
+    }
+    return portrait(of, BANDS[bands], stretch, "percentiles.", colours, shares[:classes], lines)
 
 
 def _drawn(tiles: int, bands: int) -> Figure:
@@ -174,7 +168,9 @@ FIGURES: dict[str, Figure] = {
     ),
     "montage of many": activations.montage(
         dict.fromkeys(("natural colour", "false colour"), _rng().random((9, 9, 3))),
-        _rng().normal(size=(64, 5, 5)), [str(i) for i in range(64)], "Maps",
+        _rng().normal(size=(64, 5, 5)),
+        [str(i) for i in range(64)],
+        "Maps",
     ),
     "exciting": _spots(6, 5, False),
     "one excites": _spots(1, 1, False),
@@ -206,7 +202,7 @@ FIGURES: dict[str, Figure] = {
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_is_cut_off(name: str) -> None:
-    assert _overflow(FIGURES[name]) == []
+    assert overflow(FIGURES[name]) == []
 
 
 def test_files_repeat_and_hold_no_time(tmp_path: Path) -> None:
@@ -219,7 +215,7 @@ def test_files_repeat_and_hold_no_time(tmp_path: Path) -> None:
 
 
 def test_confusion_shows_counts_and_shares_of_the_row() -> None:
-    texts = _texts(measures.confusion(np.array([[3, 1], [0, 0]]), Classes(("a", "b")), "t"))
+    texts = texts_of(measures.confusion(np.array([[3, 1], [0, 0]]), Classes(("a", "b")), "t"))
     assert "3\n75.0%" in texts
     assert "1\n25.0%" in texts
     assert texts.count("0\n\N{EN DASH}") == 2
@@ -254,7 +250,9 @@ def test_curves_have_the_colours_and_the_areas_of_their_classes() -> None:
 def test_only_the_worst_groups_are_drawn() -> None:
     axes = FIGURES["groups of 10"].axes[0]
     assert len(axes.get_yticklabels()) == 25
-    assert any("The worst 25 of 60" in " ".join(t.split()) for t in _texts(FIGURES["groups of 10"]))
+    assert any(
+        "The worst 25 of 60" in " ".join(t.split()) for t in texts_of(FIGURES["groups of 10"])
+    )
     assert "groups of 2" not in FIGURES
 
 
@@ -322,4 +320,4 @@ def test_the_histogram_counts_every_tile_and_marks_the_median() -> None:
     figure = reconstructions.histogram(np.array([0.1, 0.2, 0.2, 0.4, 0.8]), "t")
     bars = [patch.get_height() for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
     assert sum(bars) == 5
-    assert "median 0.2" in _texts(figure)
+    assert "median 0.2" in texts_of(figure)

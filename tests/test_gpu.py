@@ -136,9 +136,9 @@ def test_a_collective_on_gpus_ends_when_a_rank_does(tmp_path: Path, kind: str) -
 @two
 def test_two_gpus_train_as_one_does(place: Path) -> None:
     pair = GPU | {"devices": 2, "strategy": "ddp"}
-    ran = run_script(place, trainer=pair, augment=PLAIN, train={"batch_size": 8})
+    ran = run_script(place, trainer=pair, train={"batch_size": 8})
     assert ran.returncode == 0, ran.stderr
     together = weights()
-    train.run(**sections(trainer=GPU, augment=PLAIN, train={"batch_size": 16}))
+    train.run(**sections(trainer=GPU, train={"batch_size": 16}))
     for name, value in weights().items():
         np.testing.assert_allclose(together[name], value, rtol=0, atol=1e-4)

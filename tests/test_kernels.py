@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -106,7 +104,8 @@ def test_strides_and_dilations_are_those_of_torch(
     mask = torch.from_numpy(weights)[None, None]
     theirs = nn.functional.conv2d(x, mask, stride=stride, dilation=dilation)[0, 0]
     np.testing.assert_allclose(ours, theirs.numpy(), atol=1e-5)
-    if padding == "zeros" and stride == 1:  # as a layer with padding="same" has it
+    odd = all(side % 2 for side in kernel)
+    if padding == "zeros" and stride == 1 and odd:  # as a layer with padding="same" has it
         whole = torch.from_numpy(band.astype(np.float32))[None, None]
         layer = nn.functional.conv2d(whole, mask, padding="same", dilation=dilation)[0, 0]
         np.testing.assert_allclose(ours, layer.numpy(), atol=1e-5)
@@ -154,11 +153,11 @@ def test_a_matrix_is_rows_of_numbers(text: str, wrong: bool) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(3.0, "3"), (-2, "−2"), (1 / 9, "1/9"), (0, "0"), (-0.25, "−1/4"), (0.123456, "0.1235"),
-     (12345.0, "12345"), (65535.0, "65535"), (1.0001e-7, "1e−07")],  # noqa: RUF001
+    [(3.0, "3"), (-2, "-2"), (1 / 9, "1/9"), (0, "0"), (-0.25, "-1/4"), (0.123456, "0.1235"),
+     (12345.0, "12345"), (65535.0, "65535"), (2.5e-7, "2.5e-07")],
 )  # fmt: skip
 def test_numbers_are_told_in_few_letters(value: float, text: str) -> None:
-    assert told(value) == text
+    assert told(value) == text.replace("-", "\N{MINUS SIGN}")
 
 
 def test_a_kernel_that_spans_more_than_the_band_is_refused() -> None:

@@ -12,12 +12,23 @@ import torch
 from torch.nn.functional import avg_pool2d
 
 from pipeline import __main__ as main
+from pipeline import optimization
 from pipeline.commands import lr_find
 from pipeline.config import compose
 from pipeline.errors import ConfigError, TrainingError
 from pipeline.figures.rates import losses_by_rate
+from pipeline.schema import TrackingSection
+from pipeline.schema.learning import (
+    ConstantSchedule,
+    CosineSchedule,
+    OneCycleSchedule,
+    StepSchedule,
+)
 from pipeline.stages import train
 from pipeline.store import Store
+from pipeline.tasks.range_test import Found
+from pipeline.tracking.client import connect, reaching
+from pipeline.tracking.reading import recorded
 from tests import little
 from tests.test_train import DRAW, sections
 
@@ -122,9 +133,79 @@ def test_it_writes_the_curve_and_nothing_else_and_repeats(
     found = rows()
     assert found["learning_rate"][0] == pytest.approx(1e-6)
     assert (np.diff(np.log(found["learning_rate"])) > 0).all()
-    rate = re.search(r"dvc exp run -S (optimizer\.lr=\S+)", capsys.readouterr().out)
-    assert rate is not None
-    assert "optimizer" in compose([rate.group(1)])
+    found_rate = re.search(r"pipeline compose (optimizer\.lr=\S+)", capsys.readouterr().out)
+    assert found_rate is not None
+    assert "optimizer" in compose([found_rate.group(1)])
+
+
+FOUND = Found(*(np.arange(1.0, 4.0),) * 3, steepest=0.02, least=0.5)
+CONSTANT = ConstantSchedule(name="constant")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "command"),
+    [
+        ([], "optimizer.lr=0.02"),
+        (["model=lenet", "optimizer=momentum", "optimizer.lr=0.1", "train.epochs=9"],
+         "model=lenet optimizer=momentum train.epochs=9 optimizer.lr=0.02"),
+        (["+optimizer.lr=1", "~model.layers.drop"], "'~model.layers.drop' optimizer.lr=0.02"),
+        (["train.freeze=[conv1*]"], "'train.freeze=[conv1*]' optimizer.lr=0.02"),
+    ],
+)  # fmt: skip
+def test_the_command_to_try_a_rate_keeps_all_other_overrides(
+    overrides: list[str], command: str
+) -> None:
+    told = lr_find.told(FOUND, 0.1, CONSTANT, overrides)
+    assert told[-1] == f"To try one: python -m pipeline compose {command} && dvc repro"
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        (CONSTANT, "the rate of all steps"),
+        (StepSchedule(name="step", every=5, factor=0.3), "of the first 5 epochs, and then falls"),
+        (OneCycleSchedule(name="one_cycle", warmup=0.25, start=25),
+         "is the peak: the rate begins at lr / 25, is there after 25% of the steps, and falls to "
+         "almost 0"),
+        (CosineSchedule(name="cosine", warmup=0.05, final=0.01),
+         "begins at near 0, is there after 5% of the steps, and falls to lr x 0.01"),
+    ],
+)  # fmt: skip
+def test_what_the_schedule_makes_of_the_rate_is_told(schedule: Any, words: str) -> None:
+    assert words in lr_find.told(FOUND, 0.1, schedule, [])[-2]
+    factors = [
+        optimization.rate(schedule, step, total=1000, epoch_steps=10) for step in range(1000)
+    ]
+    assert max(factors) == pytest.approx(1, abs=0.03)
+
+
+def test_the_curve_and_the_rates_are_a_run_of_their_own(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    uri = f"sqlite:///{place}/mlflow.db"
+    tracked = TrackingSection(enabled=True, experiment="test", uri=uri)
+    params = {"model": {"name": "little"}, "optimizer": {"lr": 0.01}}
+    lr_find.run(
+        **sections() | {"tracking": tracked}, steps=40, overrides=["train.epochs=3"],
+        composed=params,
+    )  # fmt: skip
+    with reaching(uri):
+        client, experiment = connect(uri, "test")
+    (run,) = client.search_runs([experiment])
+    assert (run.info.run_name, run.info.status) == ("lr-find little epochs=3", "FINISHED")
+    assert run.data.tags["command"] == "lr-find"
+    assert run.data.params["optimizer.lr"] == "0.01"
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert [point.value for point in history] == pytest.approx(rows()["loss"], rel=1e-5)
+    assert [point.step for point in history] == list(range(1, len(history) + 1))
+    assert 0 < run.data.metrics["rate_careful"] < run.data.metrics["rate_least"] <= 10
+    assert {item.path for item in client.list_artifacts(run.info.run_id, "lr_find")} == {
+        "lr_find/curve.csv", "lr_find/curve.png",
+    }  # fmt: skip
+    assert recorded("lr-find little epochs=3", "test", uri)[0].id == run.info.run_id
+    assert recorded("*little*", "test", uri) == []
 
 
 def test_the_optimizer_s_own_rate_changes_nothing_but_the_last_mark(place: Path) -> None:
@@ -188,7 +269,7 @@ def test_the_command_line_gives_the_range_and_says_the_defaults(
         main.main(["lr-find", "--help"])
     said = capsys.readouterr().out
     for name, parameter in inspect.signature(lr_find.run).parameters.items():
-        if parameter.default is not inspect.Parameter.empty:
+        if isinstance(parameter.default, int | float):
             assert re.search(rf"--{name} .*: {parameter.default:g}".replace("-06", "-6"), said)
 
 

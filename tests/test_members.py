@@ -19,12 +19,13 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline import bundle, side_by_side
+from pipeline import bundle, calibration, side_by_side
 from pipeline.bundle import Bundle
 from pipeline.ensemble import Ensemble
 from pipeline.errors import BundleError, ConfigError, LayerError, TrainingError
 from pipeline.members import seed_of
 from pipeline.order import Order, bootstrap
+from pipeline.places import Places
 from pipeline.schema import EngineSection, TrackingSection
 from pipeline.stages import train
 from pipeline.store import Store
@@ -53,7 +54,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> EngineSection:
     """Two members at a time, in processes that need not import everything anew."""
-    monkeypatch.setattr(side_by_side, "get_context", lambda _: forked.CONTEXT)
+    monkeypatch.setattr(side_by_side, "get_context", lambda _: forked.context())
     return SIDE_BY_SIDE
 
 
@@ -86,11 +87,11 @@ def test_seeds_of_members_differ_and_are_those_of_a_training() -> None:
 
 
 def test_the_curves_of_all_members_are_one_table(place: Path) -> None:
-    train.run(**sections(train={"epochs": 3, "members": 2}))
+    train.run(**sections(train={"epochs": 8, "members": 2}))
     with Path("reports/train/curves.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [(row["member"], row["epoch"]) for row in rows] == [
-        (member, epoch) for member in "01" for epoch in "123"
+        (member, epoch) for member in "01" for epoch in "12345678"
     ]
     assert "validation_accuracy" in rows[0]
     kept = bundle.load()
@@ -99,6 +100,11 @@ def test_the_curves_of_all_members_are_one_table(place: Path) -> None:
         found = kept.member(i).probabilities(store.pixels("validation"), batch_size=64)
         accuracy = float((found.argmax(axis=1) == store.labels("validation")).mean())
         assert member.accuracy == pytest.approx(accuracy)
+        bare = calibration.tempered(found, 1 / member.temperature)
+        places = Places.of(store.index, store.split_range("validation"))
+        fitted = calibration.guarded(bare, store.labels("validation"), places)
+        assert member.temperature == pytest.approx(fitted.temperature, rel=1e-3)
+    assert 1.0 not in [member.temperature for member in kept.members]
     assert not list(place.glob(".checkpoints/*"))
 
 
@@ -397,6 +403,10 @@ def test_curves_of_members_are_in_one_run(place: Path, at_once: EngineSection) -
         rows = database.execute(
             "select run_uuid, key, step from metrics where key like 'validation_loss%'"
         ).fetchall()
+        names = database.execute("select name from runs").fetchall()
+        told = dict(database.execute("select key, value from params").fetchall())
+    assert set(names) == {("2 x little",)}
+    assert (told["model.name"], told["train.members"]) == ("2 x little", "2")
     runs = {run for run, _, _ in rows}
     assert len(runs) == 2
     for run in runs:

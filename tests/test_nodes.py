@@ -16,6 +16,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from pytorch_lightning.utilities import rank_zero_only
 
 from pipeline.errors import ConfigError
 from pipeline.tasks.ranks import check_started, environment
@@ -25,6 +26,12 @@ from tests.test_ranks import GO, TWO, assert_like_one, project
 
 SLURM = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "1", "SLURM_JOB_ID": "7"}
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "a", "WORLD_SIZE": "2", "RANK": "1"}
+
+
+@pytest.fixture(autouse=True)
+def _rank_of_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lightning keeps the rank of the last trainer for all of the process."""
+    monkeypatch.setattr(rank_zero_only, "rank", 0, raising=False)
 
 
 def torchrun(place: Path, machine: int, port: int) -> subprocess.Popen[str]:

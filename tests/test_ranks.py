@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as Recorded
 
-# Two machines of one process each; without augmentation, which each rank draws by itself.
-PLAIN = {"flips": False, "quarter_turns": False, "noise": 0}
+# Two machines of one process each, with the default augmentation.
+DEFAULT = {"flips": True, "quarter_turns": True, "brightness": 1.0, "noise": 0.05}
 TWO: dict[str, Any] = {
-    "augment": PLAIN,
+    "augment": DEFAULT,
     "train": {"batch_size": 8, "epochs": 5},
     "trainer": {"strategy": "ddp", "num_nodes": 2},
 }
-ONE: dict[str, Any] = {"augment": PLAIN, "train": {"batch_size": 16, "epochs": 5}}
+ONE: dict[str, Any] = {"augment": DEFAULT, "train": {"batch_size": 16, "epochs": 5}}
 
 
 def project(place: Path) -> Path:
@@ -52,9 +52,9 @@ def weights(place: Path) -> dict[str, torch.Tensor]:
     return load(place / "models").network.state_dict()
 
 
-def assert_like_one(place: Path, alone: Path) -> None:
+def assert_like_one(place: Path, alone: Path, changes: dict[str, Any] = ONE) -> None:
     """As near to one process of twice the batch as rounding leaves it."""
-    assert Training([project(alone)], ONE).run() == [0]
+    assert Training([project(alone)], changes).run() == [0]
     for name, value in weights(alone).items():
         np.testing.assert_allclose(weights(place)[name], value, rtol=0, atol=1e-5)
     ours, theirs = (
@@ -62,6 +62,25 @@ def assert_like_one(place: Path, alone: Path) -> None:
         for one in (place, alone)
     )
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"mixup": 0.4, "cutmix": 1.0},
+        {"flips": "alternate", "rotation": 45.0, "contrast": 0.15, "band_brightness": 0.15,
+         "haze": 0.3, "scratches": 0.2, "dead_lines": 0.2, "band_dropout": 0.05},
+    ],
+    ids=["mixtures", "strong"],
+)  # fmt: skip
+def test_augmented_and_mixed_tiles_are_the_same_on_two_ranks_as_on_one(
+    places: list[Path], tmp_path: Path, more: dict[str, Any]
+) -> None:
+    changes = {"augment": DEFAULT | more, "loss": {"class_weights": {"trees": 3.0}}}
+    training = Training(places, TWO | changes | {"train": {"batch_size": 8, "epochs": 2}})
+    assert training.run() == [0, 0], training.said()
+    alone = ONE | changes | {"train": {"batch_size": 16, "epochs": 2}}
+    assert_like_one(places[0], tmp_path / "alone", alone)
 
 
 @pytest.mark.parametrize(
@@ -115,13 +134,13 @@ def test_machines_with_other_tiles_or_parameters_are_refused(places: list[Path])
 
 
 def test_a_signal_to_one_rank_stops_all_even_those_that_wait_for_it(places: list[Path]) -> None:
-    training = Training(places, TWO, ("hang", 1, 20))
+    training = Training(places, TWO, ("hang", 1, 20), patience=1.0)
     training.begin()
     training.await_hang()
     training.send(signal.SIGTERM, 0)  # which stands in a collective with rank 1, who never comes
     assert training.end() == [143, 143]
     assert [said.splitlines()[-1] for said in training.said()] == ["stopped"] * 2
-    assert len(list(places[0].glob(".checkpoints/*/*.ckpt"))) == 3  # the best, and the last two
+    assert len(list(places[0].glob(".checkpoints/*/*.ckpt"))) == 2
 
 
 def runs(root: Path) -> tuple[MlflowClient, list[Recorded]]:
@@ -139,7 +158,7 @@ def test_a_run_goes_on_in_mlflow_whatever_ended_it(places: list[Path]) -> None:
         (("hang", 0, 21), signal.SIGTERM), (("kill", 0, 26), None), (NONE, None),
     ]  # fmt: skip
     for fault, number in ends:
-        training = Training(places, TWO, fault, environment)
+        training = Training(places, TWO, fault, environment, patience=1.0)
         training.begin()
         if number:
             training.await_hang()

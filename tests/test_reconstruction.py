@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,9 @@ class Loader:
 
     def __len__(self) -> int:
         return 2
+
+    def after(self, done: int) -> Iterator[Batch]:
+        return islice(iter(self), done, None)
 
 
 def fit(learner: Reconstructor, epochs: int) -> pl.Trainer:

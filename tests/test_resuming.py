@@ -20,6 +20,7 @@ from pipeline.schema import EngineSection
 from pipeline.stages import train
 from pipeline.tasks import resuming
 from pipeline.tasks.learner import Learner
+from pipeline.tasks.resuming import Place
 from tests import little
 from tests.conftest import ROOT
 from tests.test_train import sections
@@ -27,6 +28,7 @@ from tests.test_train import sections
 GO = """
 import json, sys
 from pipeline.stages import train
+from pipeline.tasks.resuming import Place
 from pipeline.tasks import resuming
 from tests.test_train import sections
 resuming.Resumable.__init__.__defaults__ = (0.0,)  # after every epoch
@@ -58,13 +60,13 @@ def begin(place: Path, changes: dict[str, Any] = CHANGES) -> subprocess.Popen[st
 
 def epochs(place: Path) -> int:
     """Epochs in the newest checkpoint."""
-    names = [path.stem for path in place.glob(".checkpoints/*/ranks*.ckpt")]
-    return max((int(name.rpartition("-")[0][-6:]) for name in names), default=0)
+    found = place.glob(".checkpoints/*/ranks*.ckpt")
+    return max((Place.of(path).epochs for path in found), default=0)
 
 
-def kill_after(place: Path, count: int) -> None:
+def kill_after(place: Path, count: int, changes: dict[str, Any] = CHANGES) -> None:
     """Let a training come so far, and kill it at a random moment then."""
-    with begin(place) as process:
+    with begin(place, changes) as process:
         while epochs(place) < count and process.poll() is None:
             time.sleep(0.01)
         time.sleep(random.random() * 0.05)
@@ -102,6 +104,39 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(place: Path) -> 
     output = finish(place)
     assert f"Passed over {newest.relative_to(place)}, which is damaged." in output
     assert "Goes on after epoch" in output
+    assert load().digest == whole
+
+
+def spoil(path: Path) -> None:
+    """As a system does that fails in the middle of writing."""
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_whatever_file_is_damaged_nothing_is_lost_but_time(place: Path) -> None:
+    # Nothing is learned, so that the best epoch is the first one.
+    still = {**CHANGES, "optimizer": {"lr": 1e-30}}
+    finish(place, still)
+    whole = load().digest
+    kill_after(place, 4, still)
+    files = sorted(place.glob(".checkpoints/*/*"))
+    newest = max((path for path in files if path.name.startswith("ranks")), key=Place.of)
+    for path in files:
+        if path != newest:
+            spoil(path)
+    assert "Goes on after epoch" in finish(place, still)
+    assert load().digest == whole
+
+
+def test_where_all_are_damaged_training_starts_afresh(place: Path) -> None:
+    short = {**CHANGES, "train": {**CHANGES["train"], "epochs": 8}}
+    finish(place, short)
+    whole = load().digest
+    kill_after(place, 3, short)
+    for path in place.glob(".checkpoints/*/*"):
+        spoil(path)
+    output = finish(place, short)
+    assert "which is damaged.\nStarts afresh: no whole checkpoint is left." in output
+    assert "other devices" not in output
     assert load().digest == whole
 
 
@@ -143,7 +178,7 @@ def test_a_training_that_diverged_says_so_when_it_goes_on(
 def test_few_broken_off_trainings_are_kept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b", "c", "d", "e"):
         (place / ".checkpoints" / name).mkdir(parents=True)
-        (place / ".checkpoints" / name / "ranks1-32-epoch000001-0.ckpt").touch()
+        (place / ".checkpoints" / name / "ranks1-32-epoch000001-step000000-0.ckpt").touch()
         os.utime(place / ".checkpoints" / name, (ord(name), ord(name)))
     (place / ".checkpoints" / "mistake").mkdir()  # holds nothing, and counts for nothing
     train.run(**sections(train={"epochs": 1}))

@@ -80,6 +80,41 @@ def test_a_reason_that_a_library_swallows_comes_again() -> None:
     assert said == ["swallowed", "raised Stopped SIGINT"]
 
 
+POLITE = "stopper.polite = True; stopping.PATIENCE = {}; stopping.TWICE = 0.3; "
+WORK = "[time.sleep(0.1) for _ in range(100) if not stopper.asked()]; print('put down'); "
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_work_is_put_down_before_a_signal_is_raised(number: signal.Signals) -> None:
+    body = POLITE.format(20) + WORK + "stopper.polite = False; stopper.check()"
+    status, said, errors = run(body, number, number)
+    assert (status, said) == (128 + number, ["put down", f"raised Stopped {number.name}"])
+    assert errors == ""
+
+
+def test_a_second_signal_does_not_wait() -> None:
+    program = POLITE.format(20) + "time.sleep(20)"
+    again = "threading.Timer(0.6, os.kill, [os.getpid(), signal.SIGINT]).start(); "
+    begun = time.monotonic()
+    status, said, _ = run(again + program, signal.SIGTERM)
+    assert (status, said) == (143, ["raised Stopped SIGTERM"])
+    assert time.monotonic() - begun < 15
+
+
+def test_patience_ends() -> None:
+    assert run(POLITE.format(0.3) + "time.sleep(20)", signal.SIGINT)[:2] == (
+        130, ["raised Stopped SIGINT"],
+    )  # fmt: skip
+    assert run(SIGNAL + POLITE.format(0.3) + "stuck()") == (
+        143, ["abandoned Stopped"], "stopped\n",
+    )  # fmt: skip
+
+
+def test_a_failure_elsewhere_is_raised_whatever_is_at_work() -> None:
+    body = REASON + POLITE.format(20) + "time.sleep(20)"
+    assert run(body) == (1, ["raised TrainingError of rank 1"], "")
+
+
 @pytest.mark.parametrize(
     ("body", "status", "said", "errors"),
     [

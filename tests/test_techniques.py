@@ -30,7 +30,6 @@ from tests import little
 from tests.conftest import ROOT
 from tests.test_train import curves, run_script, sections
 
-PLAIN = {"flips": False, "quarter_turns": False, "noise": 0}
 # Adam would take the sign of a rounding error for a gradient.
 MOMENTUM: dict[str, Any] = {
     "name": "sgd", "lr": 0.01, "momentum": 0.9, "nesterov": False, "weight_decay": 0,
@@ -73,14 +72,14 @@ def test_accumulated_batches_are_one_large_batch(place: Path, loss: dict[str, An
 
 
 def test_accumulated_batches_of_two_processes_are_one_large_batch(place: Path) -> None:
-    options: dict[str, Any] = {"loss": FOCUS, "augment": PLAIN, "optimizer": MOMENTUM}
+    options: dict[str, Any] = {"loss": FOCUS, "optimizer": MOMENTUM}
     two = run_script(
         place, train={"batch_size": 4, "accumulate": 2},
         trainer={"strategy": "ddp", "devices": 2}, **options,
     )  # fmt: skip
     assert two.returncode == 0, two.stderr[-2000:]
     both, rows = bundle.load().network.state_dict(), curves(place)
-    close(both, trained(train={"batch_size": 16}, loss=FOCUS, augment=PLAIN), 1e-6)
+    close(both, trained(train={"batch_size": 16}, loss=FOCUS), 1e-6)
     for one, other in zip(curves(place), rows, strict=True):
         assert one == pytest.approx(other, rel=1e-4)
 

@@ -21,6 +21,9 @@ from pipeline.errors import BundleError, LayerError
 from pipeline.network import Network, build
 from pipeline.schema import (
     AnalyzeSection,
+    AttributionsSection,
+    DreamsSection,
+    EmbeddingSection,
     InitSection,
     ModelSection,
     PredictSection,
@@ -230,7 +233,14 @@ def test_the_stages_look_inside_it(project: Path, timm: FakeTimm) -> None:
     assert "import timm\n" in source
     assert call in source
     look = VisualizeSection(
-        layers=["backbone.conv1"], filters=[11], tiles=[0], kernel_band=None, batch_size=16
+        layers=["backbone.conv1"],
+        filters=[11],
+        tiles=[0],
+        kernel_band=None,
+        batch_size=16,
+        attributions=AttributionsSection(tiles=2),
+        dreams=DreamsSection(steps=2, starts=1),
+        embedding=EmbeddingSection(tiles=20),
     )
     none = PredictSection(scenes={}, stride=None, batch_size=8)
     visualize.run(look, none, little.ENGINE, little.UNTRACKED)

@@ -369,11 +369,15 @@ def test_a_deleted_experiment_is_told_with_its_way_back(
         tracking.start(section, params=PARAMS)
 
 
+@pytest.mark.parametrize("rank", [0, 1])
 def test_lightning_logs_to_this_run_by_epoch_and_does_not_end_it(
-    section: TrackingSection, client: MlflowClient, tmp_path: Path
+    section: TrackingSection, client: MlflowClient, monkeypatch: pytest.MonkeyPatch, rank: int
 ) -> None:
     import mlflow
+    from pytorch_lightning.utilities import rank_zero_only
 
+    # As a trainer leaves it that was one of several.
+    monkeypatch.setattr(rank_zero_only, "rank", rank, raising=False)
     before = mlflow.get_tracking_uri()
     with tracking.start(section, params=PARAMS) as run:
         logger = run.lightning_logger()

@@ -1,8 +1,7 @@
-"""The Lightning trainer: what it keeps when its project moves, and batch norms of several ranks."""
+"""The Lightning trainer: batch norms of several ranks."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +16,7 @@ from pipeline.network import Network, build
 from pipeline.schema import TrainerSection
 from pipeline.selection import freeze
 from pipeline.tasks import trainer as trainers
-from pipeline.tasks.trainer import BestCheckpoint, own_statistics
+from pipeline.tasks.trainer import own_statistics
 from tests import little
 from tests.test_train import TRAINER
 
@@ -31,22 +30,6 @@ def network(layers: dict[str, Any] = LAYERS) -> Network:
 def trainer(device: str = "cpu", ranks: int = 2) -> Any:
     strategy = SimpleNamespace(root_device=torch.device(device))
     return SimpleNamespace(strategy=strategy, world_size=ranks)
-
-
-def test_the_best_epoch_is_found_again_where_the_project_has_moved(tmp_path: Path) -> None:
-    before = BestCheckpoint(tmp_path / "old", "validation_loss")
-    path = f"{tmp_path}/old/best.ckpt"
-    before.best_model_path = before.kth_best_model_path = path
-    before.best_model_score = torch.tensor(0.5)
-    before.best_k_models = {path: torch.tensor(0.5)}
-    before.loss = 0.5
-    after = BestCheckpoint(tmp_path / "new", "validation_loss")
-    after.load_state_dict(before.state_dict())
-    moved = f"{tmp_path}/new/best.ckpt"
-    assert (after.best_model_path, after.kth_best_model_path) == (moved, moved)
-    assert after.best_k_models == {moved: torch.tensor(0.5)}
-    assert after.best_model_score == torch.tensor(0.5)
-    assert after.loss == 0.5
 
 
 def test_own_statistics_are_told_where_they_matter() -> None:

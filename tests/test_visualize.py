@@ -12,13 +12,34 @@ from pipeline import probes
 from pipeline.bundle import Bundle
 from pipeline.errors import BandError, ConfigError, NetworkError
 from pipeline.looks import choosing
-from pipeline.schema import EvaluateSection, PredictSection, VisualizeSection
+from pipeline.schema import (
+    AttributionsSection,
+    DreamsSection,
+    EmbeddingSection,
+    EvaluateSection,
+    PredictSection,
+    VisualizeSection,
+)
 from pipeline.stages import evaluate, visualize
 from pipeline.store import Store
 from pipeline.types import Classes
 from tests import little
 
-SECTION = VisualizeSection(layers=None, filters=None, tiles=None, kernel_band=None, batch_size=8)
+SECTION = VisualizeSection(
+    layers=["conv1"],
+    filters=None,
+    tiles=None,
+    kernel_band=None,
+    batch_size=8,
+    attributions=None,  # tests/test_looks_inside.py is about these three
+    dreams=None,
+    embedding=None,
+)
+QUICK: dict[str, Any] = {
+    "attributions": AttributionsSection(tiles=2),
+    "dreams": DreamsSection(steps=2, starts=1),
+    "embedding": EmbeddingSection(tiles=20),
+}
 
 
 def _section(**changes: Any) -> VisualizeSection:
@@ -93,17 +114,43 @@ def test_files_repeat_and_old_ones_are_gone(here: Path) -> None:
     assert _run(tiles=[4]) == first
     assert Path("reports/visualize/activations.npz").read_bytes() == arrays
     assert sorted(path.name for path in Path("reports/visualize").iterdir()) == [
-        "activations.npz", "activations_4.png", "filters.npz", "filters_channels.png",
-        "filters_colour.png", "kernels.png",
+        "activations.npz", "activations_conv1_4.png", "excitement.npz", "exciting_conv1.png",
+        "filters.npz", "filters_conv1_channels.png", "filters_conv1_false.png",
+        "filters_conv1_natural.png", "filters_conv1_response.png", "kernel.png", "kernels.png",
+        "montage_conv1.png", "selectivity_conv1.png", "strongest_conv1.png",
     ]  # fmt: skip
 
 
+def test_the_page_holds_every_look_and_repeats(here: Path) -> None:
+    html = _run(tiles=[0, 1], **QUICK)
+    for heading in (
+        "What speaks for the class", "Which band mattered", "How far to believe these maps",
+        "What it dreams of", "Where tiles lie", "What a tile looks like to the network",
+    ):  # fmt: skip
+        assert heading in html
+    assert _parsed(html).open == []
+    assert _run(tiles=[0, 1], **QUICK) == html  # pictures are inline: each of them repeats
+
+
 def test_another_layer_is_shown_without_false_colour(here: Path) -> None:
-    html = _run(layer="conv2", tiles=[0])
+    html = _run(layers=["conv2"], tiles=[0])
     assert "Filters of conv2" in html
     names = {path.name for path in Path("reports/visualize").iterdir()}
-    assert "filters_channels.png" in names
-    assert "filters_colour.png" not in names
+    assert "filters_conv2_channels.png" in names
+    assert "filters_conv2_false.png" not in names
+    assert "It sees 5 maps of the layers before it." in html
+
+
+def test_the_first_layer_and_the_last_are_shown_unless_some_are_named(here: Path) -> None:
+    html = _run(layers=None, tiles=[0], filters={"conv2": [1]})
+    titles = [title for title in re.findall(r"<h2[^>]*>(.*?)</h2>", html) if "conv" in title]
+    assert titles == [
+        "Filters of conv1", "Filters of conv2",
+        "What the filters of conv1 answer", "What the filters of conv2 answer",
+        "What excites the filters of conv1", "What excites the filters of conv2",
+    ]  # fmt: skip
+    with np.load("reports/visualize/activations.npz") as heard:
+        assert set(heard.files) == {"rows", "conv1", "relu1", "pool1", "conv2"}
 
 
 def test_default_tiles_are_the_median_right_ones_of_each_class() -> None:
@@ -129,13 +176,23 @@ def test_default_tiles_are_one_a_class(made: tuple[Path, Store, Bundle], here: P
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"layer": "relu1"}, NetworkError, r"got 'relu1': a ReLU\. Known: conv1, conv2"),
-        ({"layer": "conv7"}, NetworkError, r"no such layer\. Known: conv1, conv2"),
+        ({"layers": ["relu1"]}, NetworkError, r"got 'relu1': a ReLU\. Known: conv1, conv2"),
+        ({"layers": ["conv1", "conv7"]}, NetworkError, r"no such layer\. Known: conv1, conv2"),
         ({"kernel_band": "swir"}, BandError, "red, green, blue, nir, got 'swir'"),
         ({"tiles": [3, 31]}, ConfigError, r"from 0 to 30 in visualize.tiles, got \[31\]"),
         ({"tiles": []}, ConfigError, "got none"),
         ({"filters": [5], "tiles": [0]}, ConfigError, r"conv1 from 0 to 4 .* got \[5\]"),
         ({"filters": [], "tiles": [0]}, ConfigError, r"got \[\]"),
+        (
+            {"filters": [4], "layers": None},
+            ConfigError,
+            r"conv2 from 0 to 3 .*filters=\{conv2: \[0\]",
+        ),
+        (
+            {"filters": {"conv2": [0]}},
+            ConfigError,
+            r"layers \(conv1\) in visualize.filters, got conv2",
+        ),
     ],
 )
 def test_mistakes_are_named(
@@ -151,11 +208,13 @@ def test_page_stands_alone_and_is_whole(here: Path) -> None:
     page = _parsed(html)
     assert page.open == []
     assert page.out == []
-    # Two of filters, two of activations, one of kernels; and figures but those told in tables.
+    # Four of filters, two tiles and two more of activations, two of what excites them, two of
+    # kernels; and figures but those told in tables.
     told = {"confusion.png", "per_class.png"}
     figures = {path.name for path in Path("reports/figures").iterdir()}
     assert {"reliability.png", "roc.png", "coverage.png", "groups.png"} <= figures
-    assert page.images == 5 + len(figures - told) + len(little.CLASSES)  # and some of each class
+    samples = len(little.CLASSES)  # some of each class
+    assert page.images == 12 + len(figures - told) + samples
     for heading in (
         "What is taken for what", "Class by class", "What the probabilities are worth",
         "Scene by scene, place by place", "Kernels made by hand",
@@ -224,12 +283,14 @@ def test_network_without_a_convolution_still_gets_a_page(
 ) -> None:
     little.project(tmp_path, little.MLP)
     monkeypatch.chdir(tmp_path)
-    html = _run()
+    html = _run(layers=None)
     assert "has no convolution" in html
     assert "has no convolution" in capsys.readouterr().out
-    assert [path.name for path in Path("reports/visualize").iterdir()] == ["kernels.png"]
+    assert {path.name for path in Path("reports/visualize").iterdir()} == {
+        "kernels.png", "kernel.png",
+    }  # fmt: skip
     with pytest.raises(NetworkError, match="none in this network"):
-        _run(layer="head")
+        _run(layers=["head"])
 
 
 @pytest.mark.parametrize("names", [("building", "trees", "water"), ()])
@@ -238,12 +299,11 @@ def test_the_page_of_an_autoencoder_shows_tiles_drawn_again_and_no_classes(
 ) -> None:
     store, bundle = little.drawing_project(tmp_path, Classes(names))
     monkeypatch.chdir(tmp_path)
-    assert "Not measured yet" in _run()
     evaluate.run(EvaluateSection(split="test", batch_size=8), little.ENGINE, little.UNTRACKED)
     Path("predictions").mkdir()
     figure = Path("reports/figures/errors.png").read_bytes()
     Path("predictions/map.png").write_bytes(figure)  # of a classifier before it
-    html = _run()
+    html = _run(layers=["encoder.conv1"])
     page = _parsed(html)
     assert page.open == []
     assert page.out == []
@@ -258,8 +318,9 @@ def test_the_page_of_an_autoencoder_shows_tiles_drawn_again_and_no_classes(
     apart = (drawn - store.pixels("test", held["rows"]).astype(float)) / store.std
     errors = np.square(apart).mean((1, 2, 3))
     assert (np.diff(errors) >= 0).all()
-    # Filters, activations, kernels, reconstructions, some of each class.
-    assert page.images == 2 + 6 + 1 + 1 + max(1, len(names))
+    # Filters, activations, what excites and which class, kernels, reconstructions, walks; and some
+    # of each class.
+    assert page.images == 4 + 8 + 1 + bool(names) + 2 + 1 + 2 + max(1, len(names))
 
 
 def test_measures_of_another_task_are_not_shown(
@@ -269,4 +330,4 @@ def test_measures_of_another_task_are_not_shown(
     monkeypatch.chdir(tmp_path)
     Path("reports").mkdir()
     Path("reports/metrics.json").write_text('{"accuracy": 1.0, "per_class": {}}')
-    assert "Not measured yet" in _run(tiles=[0])
+    assert "Not measured yet" in _run(tiles=[0], layers=["encoder.conv1"])

@@ -18,6 +18,7 @@ from torch import Tensor
 from pipeline.augment import Augment, generator
 from pipeline.config import compose
 from pipeline.console import say
+from pipeline.distortions import Draws
 from pipeline.figures import canvas
 from pipeline.figures.distorted import Row, rows_of_draws, stretch_of
 from pipeline.mixing import mix, mixes, plan
@@ -140,7 +141,8 @@ class Studio:
         augment = Augment(section, self.store.mean.tolist(), self.store.std.tolist())
         first = _as_input(self.tiles[self.name])
         ways = torch.arange(TRIES) % 4 if augment.alternates else None
-        made = augment(first.expand(TRIES, *first.shape), generator(CPU, self.seed), ways)
+        draws = Draws(generator(CPU, self.seed), TRIES)
+        made = augment(first.expand(TRIES, *first.shape), draws, ways)
         if mixes(section):
             made = self._mixed(made, section)
         known = {one.tobytes(): one for one in (first.numpy(), *made.numpy())}

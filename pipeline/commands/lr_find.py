@@ -1,15 +1,17 @@
 """Find a learning rate for the present parameters and tiles: ``reports/lr_find/``.
 
 A copy of the network trains for some steps, with the batches, augmentation, loss and optimizer that
-``train`` would use, while the rate rises. Nothing of it is kept but the curve.
+``train`` would use, while the rate rises. Nothing of it is kept but the curve, in MLflow as a run
+of its own.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import members
 from pipeline.console import say
@@ -18,7 +20,7 @@ from pipeline.errors import ConfigError, TrainingError
 from pipeline.figures import canvas
 from pipeline.figures.rates import losses_by_rate
 from pipeline.order import steps as steps_of
-from pipeline.stages.train import donors_of
+from pipeline.stages.train import donors_of, facts_of
 from pipeline.store import Store
 from pipeline.tasks import trainer as trainers
 from pipeline.tasks.fitting import Learning, Plan, prepare, task_options
@@ -31,6 +33,7 @@ from pipeline.tasks.range_test import (
     Sweep,
     read,
 )
+from pipeline.tracking import start as start_run
 
 if TYPE_CHECKING:
     from pipeline.schema import (
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
 
 OUT = Path("reports/lr_find")
 FEWEST = 20  # steps; fewer make no curve
+RATE = "optimizer.lr"
 
 
 def run(
@@ -66,8 +70,12 @@ def run(
     start: float = 1e-6,
     end: float = 10.0,
     steps: int = 300,
+    overrides: Sequence[str] = (),
+    composed: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise the rate from ``start`` to ``end``; print rates that fit, draw and write the curve.
+
+    ``overrides`` and ``composed``, all of params.yaml, are for what is told and recorded.
 
     Raises:
         ConfigError: ``start``, ``end`` and ``steps`` make no range of rates.
@@ -85,7 +93,21 @@ def run(
     tiles = TileData(store, train=plan.train, augment=augment, weights=learning.weights, feed=data)
     task = _task(plan, learning, sweep, store.count("train"))
     take_steps(task, tiles, trainer, engine)
-    write(read(sweep, task.losses), plan.model.name, optimizer.lr)
+    found = read(sweep, task.losses)
+    draw(found, plan.model.name, optimizer.lr)
+    for line in told(found, optimizer.lr, schedule, overrides):
+        say(line)
+    say(f"Wrote {OUT}/curve.png and curve.csv.")
+    with start_run(
+        tracking,
+        params=composed or plan.params(),
+        overrides=overrides,
+        data=facts_of(store),
+        command="lr-find",
+    ) as record:
+        record.curves(found.curves())
+        record.metrics(found.told())
+        record.artifact(OUT, "lr_find")
 
 
 def _sweep(start: float, end: float, steps: int) -> Sweep:
@@ -133,8 +155,8 @@ def take_steps(
         raise KeyboardInterrupt from stop
 
 
-def write(found: Found, name: str, now: float) -> None:
-    """The curve as a table and as a picture, and the rates as overrides."""
+def draw(found: Found, name: str, now: float) -> None:
+    """The curve as a table and as a picture."""
     lines = ["learning_rate,loss,smoothed"]
     for values in zip(found.rates, found.losses, found.smooth, strict=True):
         lines.append(",".join(f"{value:.6g}" for value in values))
@@ -149,18 +171,36 @@ def write(found: Found, name: str, now: float) -> None:
     figure = losses_by_rate(
         found.rates, found.losses, found.smooth, marks, f"Learning rates for {name}"
     )
-    path = canvas.save(figure, OUT / "curve.png")
-    for line in told(found, now):
-        say(line)
-    say(f"Wrote {path} and curve.csv.")
+    canvas.save(figure, OUT / "curve.png")
 
 
-def told(found: Found, now: float) -> Sequence[str]:
-    """What was found, in sentences."""
+def told(found: Found, now: float, schedule: Schedule, overrides: Sequence[str]) -> Sequence[str]:
+    """What was found, in sentences, and a command that tries it with all else as it is."""
+    others = [one for one in overrides if one.lstrip("+").partition("=")[0] != RATE]
+    command = shlex.join([*others, f"{RATE}={found.steepest:.2g}"])
     return (
         f"In {len(found.rates)} steps the rate rose to {found.rates[-1]:.2g}.",
-        f"The loss fell fastest at optimizer.lr={found.steepest:.2g}: for a rate that stays.",
+        f"The loss fell fastest at {RATE}={found.steepest:.2g}: for a rate that stays.",
         f"It was least at {found.least:.2g}: the most that a schedule should reach at its top. A "
-        f"tenth of that is on the safe side: optimizer.lr={found.careful:.2g}. Now it is {now:g}.",
-        f"To try one: dvc exp run -S optimizer.lr={found.steepest:.2g}",
+        f"tenth of that is on the safe side: {RATE}={found.careful:.2g}. Now it is {now:g}.",
+        made_of(schedule),
+        f"To try one: python -m pipeline compose {command} && dvc repro",
+    )
+
+
+def made_of(schedule: Schedule) -> str:
+    """What a schedule makes of ``optimizer.lr``."""
+    name = f"schedule={schedule.name}"
+    if schedule.name == "constant":
+        return f"With {name}, {RATE} is the rate of all steps."
+    if schedule.name == "step":
+        return (
+            f"With {name}, {RATE} is the rate of the first {schedule.every} epochs, and then "
+            f"falls by a factor of {schedule.factor:g} again and again."
+        )
+    begins = f"lr / {schedule.start:g}" if schedule.name == "one_cycle" else "near 0"
+    final = f"lr x {schedule.final:g}" if schedule.name == "cosine" else "almost 0"
+    return (
+        f"With {name}, {RATE} is the peak: the rate begins at {begins}, is there after "
+        f"{schedule.warmup:.0%} of the steps, and falls to {final}."
     )

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline import picking, reconstruction
+from pipeline import picking, reconstruction, shift
 from pipeline.console import say, table
 from pipeline.errors import BundleError, ConfigError
 from pipeline.figures import canvas
 from pipeline.figures.canvas import Stretch
 from pipeline.figures.distorted import SPREAD, stretch_of
-from pipeline.figures.portrait import percent, portrait
+from pipeline.figures.portrait import Colour, percent, portrait
 from pipeline.portrait import BandValues, Portrait
 from pipeline.store import Store
 from pipeline.trained import Trained
@@ -144,8 +145,41 @@ def _show(store: Store, network: Trained | None, why: str, row: int, how: str, p
         say(f"{'':<8} " + ", ".join(f"{name} {percent(share)}" for name, _, share in ranked))
     table(_values(of.values))
     stretch = Stretch.of(of.tile.pixels) if how == "tile" else stretch_of(store.mean, store.std)
-    figure = portrait(of, store.bands, stretch, STRETCHES[how], said.probabilities, lines)
+    both = {"natural colour": store.bands.natural, "false colour": store.bands.false_colour}
+    colours = {
+        name: coloured(store, of, bands) if how == "tile" else Colour(bands, stretch, "each so")
+        for name, bands in both.items()
+    }
+    figure = portrait(of, store.bands, stretch, STRETCHES[how], colours, said.probabilities, lines)
     say(f"Wrote {canvas.save(figure, path)}.")
+
+
+def coloured(store: Store, of: Portrait, bands: tuple[int, int, int]) -> Colour:
+    """A picture as bright as can be that keeps the hue: each band by itself would lose it.
+
+    Black is what is dark in each band of the training tiles, which takes the haze away as Chavez
+    1988 does (https://doi.org/10.1016/0034-4257(88)90019-3), white the same share of the range of
+    training in each of the three.
+    """
+    low, high = usual(store)
+    chosen = list(bands)
+    levels = (of.tile.pixels.astype(np.float64) - low) / (high - low)
+    white = float(np.percentile(levels[..., chosen], 98))
+    share = white if white > 0 else 1.0
+    how = (
+        f"from dark to {share:.0%} of the range of the training tiles in each, which keeps the hue"
+    )
+    return Colour(bands, Stretch(low, low + share * (high - low)), how)
+
+
+def usual(store: Store) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What is dark and what is bright (C,) in each band: percentiles 1 and 99 of training."""
+    if not (facts := store.looks.get("train")):  # of a store that an earlier version wrote
+        stretch = stretch_of(store.mean, store.std)
+        return stretch.low, stretch.high
+    quantiles = shift.Look.load(facts).quantiles
+    low, high = (quantiles[:, shift.LEVELS.index(level)] for level in (1.0, 99.0))
+    return low, np.where(high > low, high, low + 1)
 
 
 def _values(values: Sequence[BandValues]) -> Table:

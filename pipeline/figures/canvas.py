@@ -21,6 +21,7 @@ from matplotlib.image import AxesImage
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
@@ -137,9 +138,14 @@ def bar(figure: Figure, axes: Axes, place: Sequence[float], look: dict[str, Any]
     """A colour bar at (x, y, width, height) of a canvas's own units."""
     scale = axes.inset_axes((place[0], place[1], place[2], place[3]), transform=axes.transData)
     mappable = ScalarMappable(Normalize(look["vmin"], look["vmax"]), look["cmap"])
-    figure.colorbar(mappable, cax=scale)
+    low, high = look["vmin"], look["vmax"]
+    ticks = [
+        tick
+        for tick in MaxNLocator(3, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        if low <= tick <= high
+    ]
+    figure.colorbar(mappable, cax=scale, ticks=ticks)
     scale.tick_params(labelsize=7, length=2, color=FAINT, labelcolor=FAINT)
-    scale.locator_params(axis="y", nbins=3)
 
 
 def symmetric(values: NDArray[Any], percentile: float = 100.0) -> dict[str, Any]:

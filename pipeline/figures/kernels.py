@@ -16,8 +16,9 @@ from pipeline.figures.canvas import FAINT, INK, canvas, look_of, panel, symmetri
 from pipeline.kernels import PADDINGS, Slid, Slide, edges
 
 WINDOW, NEXT = "#c2410c", "#1d4ed8"  # frames; told apart by the colour-blind
+IN_CELLS = 3  # digits of a number in a cell
 CORNER = 9  # pixels of the corner that is drawn as a grid
-CELLS = 11  # a side of a kernel up to which numbers are written out
+CELLS = 7  # a side of a kernel up to which numbers are written out
 
 
 def over_tiles(
@@ -81,7 +82,7 @@ def _numbers(
         axes.text(
             x + cell * (col + 0.5),
             y + cell * (row + 0.5),
-            told(value),
+            told(value, IN_CELLS),
             ha="center",
             va="center",
             fontsize=size,
@@ -90,13 +91,16 @@ def _numbers(
         )
 
 
-def told(value: float) -> str:
+def told(value: float, digits: int = 4) -> str:
     """A number in few letters: a simple fraction where it is one, with a real minus."""
     near = Fraction(value).limit_denominator(64)
-    exact = abs(float(near) - value) < 1e-4 * max(1.0, abs(value))
-    text = str(near) if exact and near.numerator < 1000 * near.denominator else f"{value:.4g}"
-    if exact and near.denominator == 1:
-        text = str(near.numerator)
+    exact = abs(float(near) - value) <= 1e-6 * abs(value)
+    if 1000 <= abs(value) < 1e7:
+        text = f"{value:.0f}"
+    elif (exact and abs(near.numerator) < 100) or (exact and near.denominator == 1):
+        text = str(near)
+    else:
+        text = f"{value:.{digits}g}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 
@@ -113,10 +117,15 @@ def sliding(slid: Slid, title: str) -> Figure:
         "turned round (cross-correlation). same repeats the pixels at the edge, zeros pads with 0 "
         "as a convolution layer does, valid pads nothing.",
     )
-    _whole(axes, slid)
+    answers = [
+        Slide(way, slid.slide.stride, slid.slide.dilation).apply(slid.band, slid.kernel)
+        for way in PADDINGS
+    ]
+    look = _look(slid, answers[PADDINGS.index("same")])  # false edges would outshine all others
+    _whole(axes, slid, look)
     _window(axes, slid, 3.35)
     _corner(axes, slid, 0.0, 6.5)
-    _paddings(axes, slid, 3.2, 6.5)
+    _paddings(axes, answers, look, 3.2, 6.5)
     return figure
 
 
@@ -152,13 +161,14 @@ def _framed(
     """A frame round rows and columns (first, count, first, count) of an image."""
     cell = side / max(shape)
     x, y = corner
-    axes.add_patch(
-        Rectangle((x + box[2] * cell, y + box[0] * cell), box[3] * cell, box[1] * cell,
-                  fill=False, edgecolor=WINDOW, linewidth=1.6, zorder=5)
-    )  # fmt: skip
+    for colour, thick in (("white", 3.2), (WINDOW, 1.6)):
+        axes.add_patch(
+            Rectangle((x + box[2] * cell, y + box[0] * cell), box[3] * cell, box[1] * cell,
+                      fill=False, edgecolor=colour, linewidth=thick, zorder=5)
+        )  # fmt: skip
 
 
-def _whole(axes: Axes, slid: Slid) -> None:
+def _whole(axes: Axes, slid: Slid, shown: dict[str, Any]) -> None:
     """Band, kernel and answer, the window and its answer framed."""
     side, top = 2.8, 0.3
     answer = slid.answer
@@ -175,14 +185,14 @@ def _whole(axes: Axes, slid: Slid) -> None:
         look = symmetric(slid.kernel)
         panel(axes, slid.kernel, 3.5, top, _fitted(slid.kernel.shape, side), **look)
     axes.text(7.0, top - 0.1, f"answer, {_size(answer.shape)}", **heading)
-    panel(axes, answer, 7.0, top, _fitted(answer.shape, side), **_look(slid, answer))
+    panel(axes, answer, 7.0, top, _fitted(answer.shape, side), **shown)
     _framed(axes, answer.shape, (7.0, top), (slid.place[0], 1, slid.place[1], 1), side)
 
 
 def _letters(values: NDArray[Any], side: float) -> float:
     """Points in which numbers fit into their cells."""
     cell = 72 * side / max(values.shape)
-    longest = max(len(told(float(value))) for value in values.flat)
+    longest = max(len(told(float(value), IN_CELLS)) for value in values.flat)
     return float(min(13.0, 0.45 * cell, 1.45 * cell / max(longest, 3)))
 
 
@@ -239,11 +249,10 @@ def _corner(axes: Axes, slid: Slid, x: float, top: float) -> None:
     )
 
 
-def _paddings(axes: Axes, slid: Slid, x: float, top: float) -> None:
+def _paddings(
+    axes: Axes, answers: Sequence[NDArray[Any]], look: dict[str, Any], x: float, top: float
+) -> None:
     """The answer with each padding, on one scale, at its own size."""
-    slides = [Slide(way, slid.slide.stride, slid.slide.dilation) for way in PADDINGS]
-    answers = [slide.apply(slid.band, slid.kernel) for slide in slides]
-    look = _look(slid, answers[1])
     most = max(max(answer.shape) for answer in answers)
     for k, (way, answer) in enumerate(zip(PADDINGS, answers, strict=True)):
         place, side = x + 2.4 * k, 2.0 * max(answer.shape) / most

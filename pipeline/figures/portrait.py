@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -17,11 +18,21 @@ ACROSS = 6  # panels
 BAR = 2.2  # inches of a probability of 1
 
 
+@dataclass(frozen=True, slots=True)
+class Colour:
+    """Three bands as a colour picture."""
+
+    bands: tuple[int, int, int]  # positions, as red, green and blue
+    stretch: Stretch  # of all bands
+    how: str  # in words
+
+
 def portrait(
     of: Portrait,
     bands: Bands,
     stretch: Stretch,
     how: str,
+    colours: Mapping[str, Colour],
     probabilities: Sequence[tuple[str, str, float]],
     lines: Sequence[tuple[str, str]],
 ) -> Figure:
@@ -32,6 +43,7 @@ def portrait(
         bands: Names of the last axis.
         stretch: From values to grey.
         how: What the stretch is, in words.
+        colours: Name of a colour picture -> how it is made.
         probabilities: Class, colour and probability, in the order of the classes; or none.
         lines: Heading and words.
     """
@@ -46,17 +58,16 @@ def portrait(
         rows * high + below,
         1.0,
         of.tile.id,
-        f"Each band from black to white as given below it: {how} Natural colour: "
-        f"{', '.join(bands.names[i] for i in bands.natural)}; false colour: "
-        f"{', '.join(bands.names[i] for i in bands.false_colour)}, as red, green, blue, each with "
-        "the stretch of its band.",
+        f"Each band from black to white as given below it: {how} "
+        + " ".join(f"{name.capitalize()}: {_told(one, bands)}." for name, one in colours.items()),
     )
     shown = stretch.apply(of.tile.pixels)
-    colours = {"natural colour": bands.natural, "false colour": bands.false_colour}
-    for i, (name, chosen) in enumerate(colours.items()):
-        _panel(axes, shown[..., list(chosen)], i, across, step, high, name, [])
+    for i, (name, colour) in enumerate(colours.items()):
+        image = colour.stretch.apply(of.tile.pixels)[..., list(colour.bands)]
+        ends = [_ends(colour.stretch.low[k], colour.stretch.high[k]) for k in colour.bands]
+        _panel(axes, image, i, across, step, high, name, ends)
     for k, value in enumerate(of.values):
-        said = [f"{stretch.low[k]:.6g} to {stretch.high[k]:.6g}", _mean(value)]
+        said = [_ends(stretch.low[k], stretch.high[k]), _mean(value)]
         look = {"cmap": "gray", "vmin": 0.0, "vmax": 1.0}
         _panel(axes, shown[..., k], k + 2, across, step, high, value.band, said, **look)
     top = rows * high + 0.1
@@ -70,6 +81,14 @@ def portrait(
         axes.text(0.7 + indent, y, fitted(words, room, 8), fontsize=8, color=INK, va="center")
     _bars(axes, probabilities, of.label, width - 4.3, top)
     return figure
+
+
+def _told(colour: Colour, bands: Bands) -> str:
+    return f"{', '.join(bands.names[k] for k in colour.bands)} as red, green, blue, {colour.how}"
+
+
+def _ends(low: float, high: float) -> str:
+    return f"{low:.5g} to {high:.5g}"
 
 
 def _mean(value: BandValues) -> str:
@@ -107,4 +126,4 @@ def _bars(
 
 def percent(share: float) -> str:
     """A probability; of a tiny one the first digit, as 0.0% would hide how tiny."""
-    return f"{share:.1%}" if share >= 0.0005 or share == 0 else f"{100 * share:.0e}%"
+    return f"{share:.1%}" if share >= 0.0005 or share == 0 else f"{100 * share:.1g}%"

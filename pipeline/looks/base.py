@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 SPLIT = "test"
 
 
+def evenly(count: int, most: int) -> NDArray[np.int64]:
+    """Up to so many rows of so many, evenly from end to end."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """Tiles that are looked at."""

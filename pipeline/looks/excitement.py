@@ -96,7 +96,7 @@ def _selective(look: Look, census: Census) -> Picture:
         f"Answers behind {census.heard}, what is above 0, mean over places and test tiles of a "
         "class. Bars, in the colour of the class preferred: the selectivity index of Morcos et al. "
         "2018, (most - others) / (most + others), of the class answered to most and the mean of "
-        "the others; 1: one class alone, 0: all alike." + cut,
+        f"the others; 1: one class alone, 0: all alike. Mean {index.mean():.2f}.{cut}",
     )
     path = look.save(figure, f"selectivity_{census.layer}.png")
     alt = f"Mean answer of each filter of {census.layer} to each class, and how selective it is."

@@ -38,6 +38,7 @@ from pipeline.schema.running import (
     TrainerSection,
     VisualizeSection,
 )
+from pipeline.schema.seeing import AttributionsSection, DreamsSection, EmbeddingSection
 from pipeline.schema.tiles import (
     BandsSetting,
     Exclude,
@@ -53,6 +54,7 @@ from pipeline.schema.tiles import (
 __all__ = [
     "AdamOptimizer",
     "AnalyzeSection",
+    "AttributionsSection",
     "AugmentSection",
     "BandsSetting",
     "BaselineSection",
@@ -61,6 +63,8 @@ __all__ = [
     "CosineSchedule",
     "Count",
     "DataSection",
+    "DreamsSection",
+    "EmbeddingSection",
     "EngineSection",
     "EvaluateSection",
     "Exclude",

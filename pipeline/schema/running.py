@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, field_validator
 
 from pipeline.schema.base import Count, Fraction, NotNegative, Section, Seed
+from pipeline.schema.seeing import AttributionsSection, DreamsSection, EmbeddingSection
 
 
 class BaselineSection(Section):
@@ -89,6 +90,10 @@ class VisualizeSection(Section):
     tiles: list[int] | None  # rows of the test split; None: one a class
     kernel_band: str | None  # the band that blur and edge kernels run over; None: the last
     batch_size: Count
+    # Each may be None, which leaves it out.
+    attributions: AttributionsSection | None = AttributionsSection()
+    dreams: DreamsSection | None = DreamsSection()
+    embedding: EmbeddingSection | None = EmbeddingSection()
 
 
 class PredictSection(Section):

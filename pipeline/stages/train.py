@@ -87,7 +87,7 @@ def run(
         tracking,
         params=composed or params,
         overrides=overrides,
-        data=_facts(store),
+        data=facts_of(store),
         training=folder.name,
         again=folder.is_dir(),
         donor=digest,
@@ -230,7 +230,8 @@ def _key(params: dict[str, Any], data_digest: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _facts(store: Store) -> Dataset:
+def facts_of(store: Store) -> Dataset:
+    """What MLflow is told of the tiles."""
     return Dataset(
         name="tiles",
         digest=store.digest,

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline import console
-from pipeline.looks import choosing, convolutions, kernels, layers, pitfalls, reconstructions
+from pipeline.looks import (
+    attributions,
+    choosing,
+    convolutions,
+    dreams,
+    embeddings,
+    kernels,
+    layers,
+    pitfalls,
+    reconstructions,
+    walks,
+)
 from pipeline.looks.base import SPLIT, Look
 from pipeline.page import compose
 from pipeline.page.facts import Pace
@@ -21,12 +32,21 @@ if TYPE_CHECKING:
 REPORTS = Path("reports")
 OUT = REPORTS / "visualize"
 # What refuses a setting before any work is done.
-CHECKS: tuple[Callable[[Trained, VisualizeSection], None], ...] = (layers.check, kernels.check)
+CHECKS: tuple[Callable[[Trained, VisualizeSection], None], ...] = (
+    layers.check,
+    kernels.check,
+    dreams.check,
+    embeddings.check,
+)
 # Sections of the page, in its order.
 LOOKS: tuple[Callable[[Look], list[Section]], ...] = (
     reconstructions.draw,
+    walks.draw,
     pitfalls.draw,
     convolutions.draw,
+    attributions.draw,
+    dreams.draw,
+    embeddings.draw,
     kernels.draw,
 )
 

@@ -44,15 +44,28 @@ class Counts(Sums):
         self._labels.append(labels)
         super().add(loss, weight, outputs, labels)
 
-    @torch.no_grad()
     def settle(self) -> None:
         """Sum up what was taken in."""
         super().settle()
+        self._count()
+
+    @torch.no_grad()
+    def _count(self) -> None:
         if self._labels:
             cells = torch.cat(self._labels) * self.classes + torch.cat(self._outputs).argmax(dim=1)
             self.cells += torch.bincount(cells, minlength=self.classes**2)
             self._outputs.clear()
             self._labels.clear()
+
+    def state(self) -> dict[str, Tensor]:
+        """What was taken in, for a training that goes on."""
+        self._count()
+        return {**super().state(), "cells": self.cells}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from there."""
+        super().load(state)
+        self.cells = state["cells"].to(self.cells.device)
 
     def confusion(self, trainer: pl.Trainer) -> metrics.Counts:
         """Counts (K, K) over all ranks, rows true, columns predicted."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
-import torch
 from numpy.typing import NDArray
 
 from pipeline.console import say
@@ -23,6 +22,7 @@ from pipeline.stopping import Stopped, Stopper
 from pipeline.tasks import trainer as trainers
 from pipeline.tasks.classifier import Classifier
 from pipeline.tasks.curves import Curves
+from pipeline.tasks.keeping import Best
 from pipeline.tasks.learner import Learner
 from pipeline.tasks.reconstructor import Reconstructor
 from pipeline.tasks.resuming import Resumable, going_on
@@ -155,7 +155,7 @@ class Fitting:
     ) -> None:
         measure = f"validation_{plan.train.monitor}"
         self.folder, self.stopper = folder, stopper
-        self.keeper = trainers.BestCheckpoint(folder, measure)
+        self.best = Best(measure)
         self.trainer = trainers.make(
             plan.trainer,
             plan.engine,
@@ -164,8 +164,8 @@ class Fitting:
                 trainers.Interruptible(stopper),
                 Throughput(store.count("train")),
                 Curves(curves),
-                self.keeper,
-                Resumable(folder),
+                self.best,
+                Resumable(folder, stopper),
                 *callbacks,
                 *trainers.early_stopping(measure, plan.train.patience),
             ],
@@ -185,6 +185,9 @@ class Fitting:
         epochs = max(plan.train.epochs, math.ceil(plan.train.min_steps / epoch_steps))
         self.trainer.fit_loop.max_epochs = epochs
         self.task = task_of(plan, learning, epochs, epoch_steps)
+        self.tiles.done = lambda: self.task.done
+        if self.trainer.world_size == 1:  # several must stop after the same step
+            self.task.asked_to_stop = stopper.asked
         device = self.trainer.strategy.root_device
         trainers.compile_network(learning.network, plan.engine, device)
 
@@ -198,20 +201,16 @@ class Fitting:
                 )
             except SystemExit as stop:  # what Lightning makes of Ctrl-C
                 raise (self.stopper.reason or Stopped()) from stop
-        return self._best() if self.trainer.is_global_zero else None
+            finally:
+                self.stopper.polite = False
+            self.stopper.check()
+        return self._kept() if self.trainer.is_global_zero else None
 
-    def _best(self) -> Kept:
-        keeper = self.keeper
-        assert keeper.best_model_score is not None, "an epoch or more was trained and measured"
-        best = torch.load(keeper.best_model_path, map_location="cpu", weights_only=True)
-        self.task.load_state_dict(best["state_dict"])
-        return Kept(
-            self.task.final,
-            best["epoch"] + 1,
-            keeper.monitor or "",
-            float(keeper.best_model_score),
-            keeper.accuracy,
-        )
+    def _kept(self) -> Kept:
+        best = self.best
+        assert best.epoch, "an epoch or more was trained and measured"
+        self.task.final.load_state_dict(best.weights)
+        return Kept(self.task.final, best.epoch, best.measure, best.score, best.accuracy)
 
 
 def task_of(plan: Plan, learning: Learning, epochs: int, epoch_steps: int) -> Learner:

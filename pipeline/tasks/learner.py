@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from pipeline import optimization
 from pipeline.augment import entropy
-from pipeline.data import Batch
+from pipeline.data import Batch, Chunks
 from pipeline.errors import DivergenceError
 from pipeline.network import Network
+from pipeline.tasks import midway
 from pipeline.tasks.averages import Average, Tail
+from pipeline.tasks.divergence import Lengths, culprit, remedy
 from pipeline.tasks.norms import refresh
 from pipeline.tasks.rectifiers import Rectifiers
 from pipeline.tasks.sums import Sums, total_of
@@ -76,6 +78,13 @@ class Learner(pl.LightningModule):
             self.average = Tail(network, round((1 - swa) * self.total_steps))
         self.averaged = self.average.network if self.average else None
         self.rectifiers = Rectifiers()
+        self.asked_to_stop: Callable[[], bool] = lambda: False  # asked after each step
+        self.begun: list[midway.State] | None = None  # of an epoch that was broken off, by rank
+
+    @property
+    def done(self) -> int:
+        """Steps of the present epoch that are taken, if it is not whole."""
+        return self.steps % self.epoch_steps
 
     def loss_of(self, outputs: Tensor, batch: Batch) -> Tensor:
         """Mean loss of a batch."""
@@ -105,14 +114,16 @@ class Learner(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep what is no weight, but decides how training goes on."""
+        self.look()
         checkpoint["learner"] = {
             "steps": self.steps,
             "updates": self.average.updates if self.average else 0,
+            "begun": midway.states(self) if self.done else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
-        self.steps = checkpoint["learner"]["steps"]
+        self.steps, self.begun = checkpoint["learner"]["steps"], checkpoint["learner"]["begun"]
         if self.average:
             self.average.updates = checkpoint["learner"]["updates"]
 
@@ -121,7 +132,12 @@ class Learner(pl.LightningModule):
         torch.manual_seed(entropy(self.seed, self.current_epoch, self.global_rank))
         self.learning = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
         self.training_sums = self.sums()
-        self.norms: list[Tensor] = []
+        self.norms: list[Tensor] = []  # of the whole gradient, of each step
+        self.lengths: list[Lengths] = []  # of its parts, of steps that no one has looked at
+        self.later = self.device.type != "cpu"  # each look would make a GPU wait for this process
+        if self.begun:
+            midway.go_on(self, self.begun[self.global_rank])
+            self.begun = None
 
     def training_step(self, chunk: Iterable[Batch], _: int) -> None:
         """Take the steps of a chunk of batches.
@@ -135,6 +151,8 @@ class Learner(pl.LightningModule):
             self._learn(batch, optimizer.optimizer)
             # Copies of the weights in a narrower type, kept for the span of an autocast.
             torch.clear_autocast_cache()
+            if self.asked_to_stop():
+                break
         optimizer.zero_grad()
         optimizer.step()  # without gradients: it moves nothing
 
@@ -180,34 +198,53 @@ class Learner(pl.LightningModule):
         return loss if batch.share == 1 else loss * batch.share
 
     def _watch(self, loss: Tensor) -> None:
-        """Measure the gradient, cut it if asked to, and stop at one that is not finite."""
+        """Measure the gradient, stop at one that is not finite, and cut it if asked to."""
         named = [(name, p) for name, p in self.learning if p.grad is not None]
-        gradients = [p.grad for _, p in named if p.grad is not None]
-        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        lengths = torch.stack(torch._foreach_norm([p.grad for _, p in named if p.grad is not None]))
+        norm = torch.linalg.vector_norm(lengths)
+        self.norms.append(norm)
+        if self.later:
+            self.lengths.append(Lengths([name for name, _ in named], lengths))
+        elif not math.isfinite(norm.item()):
+            told = Lengths([name for name, _ in named], lengths)
+            raise DivergenceError(self._broken(self.steps, told, loss))
         if self.clip is not None:
             nn.utils.clip_grads_with_norm_([p for _, p in named], self.clip, norm)
-        self.norms.append(norm)
-        # On a GPU each look would make it wait for this process; there the end of the epoch tells.
-        if self.device.type == "cpu" and not math.isfinite(norm.item()):
-            raise DivergenceError(self._broken(named, loss))
 
-    def _broken(self, named: Sequence[tuple[str, nn.Parameter]], loss: Tensor) -> str:
-        # A gradient travels from the end to the front: the last layer that has a bad one was first.
-        bad = [n for n, p in named if p.grad is not None and not p.grad.isfinite().all()]
-        where = f"the gradient of {bad[-1]} went first" if bad else "no single gradient did"
-        epoch, step = divmod(self.steps, self.epoch_steps)
-        rate = self.optimizer.lr * self._rate(self.steps)
-        # All ranks have the same gradient, and come here together; one of them has the bad loss.
+    def look(self) -> None:
+        """Look at the gradients of the steps since the last look.
+
+        Raises:
+            DivergenceError: One of them is not finite.
+        """
+        if not self.lengths:
+            return
+        finite = torch.stack(self.norms[-len(self.lengths) :]).isfinite().tolist()
+        if not all(finite):
+            first = finite.index(False)
+            raise DivergenceError(
+                self._broken(self.steps - len(finite) + first, self.lengths[first])
+            )
+        self.lengths.clear()
+
+    def _broken(self, at: int, lengths: Lengths, loss: Tensor | None = None) -> str:
+        epoch, step = divmod(at, self.epoch_steps)
+        rate = self.optimizer.lr * self._rate(at)
+        return (
+            f"Expected a finite gradient, got none in epoch {epoch + 1}, step {step + 1}, at a "
+            f"learning rate of {rate:.3g}{self._loss_on_its_rank(loss)}: "
+            f"{culprit(lengths)}. {remedy(self.optimizer.lr, self.clip)}"
+        )
+
+    def _loss_on_its_rank(self, loss: Tensor | None) -> str:
+        """The bad loss, which one of the ranks has; all have the same gradient, and come here."""
+        if loss is None:
+            return ""
         gathered = self.all_gather(loss.detach())
         assert isinstance(gathered, Tensor)
         losses = gathered.reshape(-1).tolist()
         rank = next((i for i, value in enumerate(losses) if not math.isfinite(value)), 0)
-        on = f" on rank {rank}" if len(losses) > 1 else ""
-        return (
-            f"Expected a finite gradient, got none in epoch {epoch + 1}, step {step + 1}, at a "
-            f"learning rate of {rate:.3g} and a loss of {losses[rank]:.3g}{on}: {where}. Lower "
-            f"optimizer.lr, now {self.optimizer.lr:g}, or set train.clip=1."
-        )
+        return f" and a loss of {losses[rank]:.3g}" + f" on rank {rank}" * (len(losses) > 1)
 
     def _rate(self, step: int) -> float:
         return optimization.rate(
@@ -223,8 +260,8 @@ class Learner(pl.LightningModule):
         self.validation_sums = self.sums()
         if isinstance(self.average, Tail) and self.average.begun:
             batches = self.trainer.train_dataloader
-            assert batches is not None, "an epoch was trained on them"
-            refresh(self.final, next(iter(batches)))  # a chunk of the epoch: tiles of all kinds
+            assert isinstance(batches, Chunks), "an epoch was trained on them"
+            refresh(self.final, batches.first())  # of the epoch: tiles of all kinds
         if self.trainer.world_size > 1:
             for buffer in (*self.network.buffers(), *self.final.buffers()):
                 torch.distributed.broadcast(buffer, 0)
@@ -239,6 +276,7 @@ class Learner(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Measures over all ranks, the same on each; the epoch's training is over by now, too."""
+        self.look()
         trained = self.training_sums.mean(self.trainer)
         if not math.isfinite(trained):
             raise DivergenceError(

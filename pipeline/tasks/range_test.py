@@ -113,6 +113,16 @@ class Found:
         """A tenth of the rate of the least loss."""
         return self.least / SAFE
 
+    def curves(self) -> dict[str, list[float]]:
+        """By step."""
+        named = {"learning_rate": self.rates, "loss": self.losses, "smoothed_loss": self.smooth}
+        return {name: values.tolist() for name, values in named.items()}
+
+    def told(self) -> dict[str, float]:
+        """The rates that were found."""
+        names = ("steepest", "least", "careful")
+        return {f"rate_{name}": float(getattr(self, name)) for name in names}
+
 
 def read(sweep: Sweep, losses: list[float]) -> Found:
     """What the losses of a test say.

@@ -33,13 +33,31 @@ class Sums:
         """Sum up what was taken in."""
         if not self._losses:
             return
-        losses = torch.stack(self._losses).double()
-        weights = torch.stack(
-            [torch.as_tensor(w, dtype=torch.float64, device=losses.device) for w in self._weights]
-        )
+        losses, weights = torch.stack(self._losses).double(), self._stacked()
         self.loss += torch.stack([losses @ weights, weights.sum()])
         self._losses.clear()
         self._weights.clear()
+
+    def state(self) -> dict[str, Tensor]:
+        """What was taken in, for a training that goes on.
+
+        Batches whose sums are not made yet stay so: a sum of floats hangs on what is added to what.
+        """
+        losses = torch.stack(self._losses) if self._losses else torch.empty(0)
+        return {"loss": self.loss, "losses": losses, "weights": self._stacked()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on from there."""
+        device = self.loss.device
+        self.loss = state["loss"].to(device)
+        self._losses = [*state["losses"].to(device)]
+        self._weights = [*state["weights"].to(device)]
+
+    def _stacked(self) -> Tensor:
+        """Weights (n,) of the batches whose sums are not made yet."""
+        device = self.loss.device
+        each = [torch.as_tensor(w, dtype=torch.float64, device=device) for w in self._weights]
+        return torch.stack(each) if each else torch.empty(0)
 
     def mean(self, trainer: pl.Trainer) -> float:
         """Mean loss over all ranks."""

@@ -17,6 +17,7 @@ from pytorch_lightning.callbacks.progress.rich_progress import (
 )
 
 from pipeline.console import say
+from pipeline.tasks.learner import Learner
 
 
 class Throughput(pl.Callback):
@@ -29,12 +30,16 @@ class Throughput(pl.Callback):
     def __init__(self, tiles: int) -> None:
         self.tiles = tiles
         self.epochs = 0
-        self.seconds = 0.0  # of whole epochs
+        self.share = 1.0  # of the present epoch that is trained by this process
+        self.trained = 0.0  # tiles
+        self.seconds = 0.0  # that they took
         self.began = 0.0
         self.rate = 0.0  # tiles a second in this epoch so far
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin to time."""
+        """Begin to time; of an epoch that was broken off, the rest."""
+        assert isinstance(pl_module, Learner)
+        self.share = 1 - pl_module.done / pl_module.epoch_steps
         self.began = perf_counter()
 
     def on_train_batch_end(
@@ -47,7 +52,7 @@ class Throughput(pl.Callback):
     ) -> None:
         """Tell the bar how fast it goes."""
         done = (batch_idx + 1) / trainer.num_training_batches
-        self.rate = done * self.tiles / (perf_counter() - self.began)
+        self.rate = done * self.share * self.tiles / (perf_counter() - self.began)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """The epoch's training is over, once the device has done all it was given."""
@@ -56,7 +61,8 @@ class Throughput(pl.Callback):
         seconds = perf_counter() - self.began
         self.epochs += 1
         self.seconds += seconds
-        self.rate = self.tiles / seconds
+        self.trained += self.share * self.tiles
+        self.rate = self.share * self.tiles / seconds
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the epoch's rate."""
@@ -68,7 +74,7 @@ class Throughput(pl.Callback):
             say(
                 f"Trained {self.epochs} {'epoch' if self.epochs == 1 else 'epochs'} of "
                 f"{self.tiles:,} tiles in {self.seconds:.1f} s: "
-                f"{self.epochs * self.tiles / self.seconds:,.0f} tiles/s."
+                f"{self.trained / self.seconds:,.0f} tiles/s."
             )
 
 

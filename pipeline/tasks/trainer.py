@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
-from torch import Tensor, nn
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping
+from torch import nn
 
 from pipeline.console import say
 from pipeline.errors import ConfigError
 from pipeline.network import Network
 from pipeline.stopping import Stopper
+from pipeline.tasks.keeping import direction
 from pipeline.tasks.ranks import check_started, environment
 from pipeline.tasks.throughput import Bar
 from pipeline.wording import BATCH_NORMS
@@ -29,56 +28,6 @@ if TYPE_CHECKING:
 
     from pipeline.schema import EngineSection, TrainerSection
 
-BEST = "best"
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """Keeps the epoch with the best measure; of equals the one with the lower validation loss.
-
-    A validation split of fifty tiles makes ties the rule, and the first of them is seldom the
-    best.
-    """
-
-    def __init__(self, folder: Path, measure: str) -> None:
-        super().__init__(
-            dirpath=folder,
-            filename=BEST,
-            monitor=measure,
-            mode=direction(measure),
-            save_weights_only=True,
-            enable_version_counter=False,
-        )
-        self.loss = float("inf")
-        self.accuracy = float("nan")  # on the validation tiles; nan where there are no classes
-
-    def state_dict(self) -> dict[str, Any]:
-        """What decides whether a later epoch is better."""
-        return {**super().state_dict(), "loss": self.loss, "accuracy": self.accuracy}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from there, in the folder where this project lies: it may have moved meanwhile."""
-
-        def here(path: str) -> str:
-            return os.path.join(self.dirpath or "", os.path.basename(path)) if path else path
-
-        moved = {key: here(state_dict[key]) for key in ("best_model_path", "kth_best_model_path")}
-        kept = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict(
-            {**state_dict, **moved, "dirpath": self.dirpath, "best_k_models": kept}
-        )
-        self.loss, self.accuracy = state_dict["loss"], state_dict["accuracy"]
-
-    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
-        """Whether this epoch is the best so far."""
-        loss = float(trainer.callback_metrics["validation_loss"])
-        tie = self.best_model_score is not None and current is not None
-        tie = tie and bool(current == self.best_model_score) and loss < self.loss
-        if tie or super().check_monitor_top_k(trainer, current):
-            self.loss = loss
-            self.accuracy = float(trainer.callback_metrics.get("validation_accuracy", math.nan))
-            return True
-        return False
-
 
 class Interruptible(pl.Callback):
     """Keeps signals with the stopper: Lightning would let ranks wait for each other on SIGTERM."""
@@ -87,17 +36,13 @@ class Interruptible(pl.Callback):
         self.stopper = stopper
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Take them back: Lightning has just taken them over."""
+        """Take them back: Lightning has just taken them over. From here on steps are put down."""
         self.stopper.hold()
+        self.stopper.polite = True
 
     def on_train_batch_start(self, *_: Any) -> None:
         """Look for a reason to stop that went lost."""
         self.stopper.check()
-
-
-def direction(measure: str) -> Literal["min", "max"]:
-    """Whether less or more of a measure is better."""
-    return "min" if measure.endswith("loss") else "max"
 
 
 def make(
@@ -138,7 +83,7 @@ def make(
             reload_dataloaders_every_n_epochs=1,  # the batches of an epoch are its own
             num_sanity_val_steps=0,
             # Without a keeper among the callbacks Lightning would write its own into the root.
-            enable_checkpointing=any(isinstance(one, ModelCheckpoint) for one in callbacks),
+            enable_checkpointing=any(isinstance(one, Checkpoint) for one in callbacks),
             log_every_n_steps=1,  # nothing is logged by the step; other values warn of few steps
             enable_model_summary=False,
             enable_progress_bar=bar,

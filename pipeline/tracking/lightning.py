@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.loggers import Logger
-from pytorch_lightning.utilities import rank_zero_only
 
 if TYPE_CHECKING:
     from pipeline.tracking.run import Run
@@ -18,6 +17,10 @@ if TYPE_CHECKING:
 
 class RunLogger(Logger):
     """Curves over epochs, counted from 1, so that runs with other batch sizes lie on one axis.
+
+    The run decides by itself which process records (``tracking.place.rank_zero``); others have one
+    that takes all and keeps nothing. Lightning's own idea of the rank belongs to the last trainer
+    that was made in the process, whatever that was for.
 
     Those of a member of an ensemble have its name behind theirs: ``validation_loss/member0``.
     """
@@ -37,7 +40,6 @@ class RunLogger(Logger):
         """The run's id."""
         return self._run.id
 
-    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Record numbers at their epoch, or at the step of those that come without one."""
         values = {**metrics}
@@ -45,7 +47,6 @@ class RunLogger(Logger):
         named = {f"{key}{self._suffix}": value for key, value in values.items()}
         self._run.metrics(named, step if epoch is None else int(epoch) + 1)
 
-    @rank_zero_only
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run has its parameters since it was opened."""
 

@@ -32,6 +32,7 @@ def start(
     training: str = "",
     again: bool = False,
     donor: str = "",
+    command: str = "",
 ) -> Run:
     """Open a run with its parameters, tags and data.
 
@@ -43,6 +44,7 @@ def start(
         training: What a training is known by.
         again: Whether it was broken off: its run, which never finished, is opened again.
         donor: Digest of the weights that it starts from.
+        command: Whose run it is, if it is no pass of the pipeline; its name begins with that.
 
     Raises:
         TrackingError: The store can't be reached or used.
@@ -54,8 +56,8 @@ def start(
         client, experiment = connect(uri, tracking.experiment)
         if again and (run := _unfinished(client, uri, experiment, training)):
             return run
-        run = _open(client, uri, experiment, params, overrides, data)
-    for key, value in (("training", training), ("donor", donor)):
+        run = _open(client, uri, experiment, params, overrides, data, command)
+    for key, value in (("training", training), ("donor", donor), ("command", command)):
         if value:
             run.tag(key, value)
     return run
@@ -122,8 +124,10 @@ def _open(
     params: Mapping[str, Any],
     overrides: Sequence[str],
     data: Dataset | None,
+    command: str = "",
 ) -> Run:
     name = os.environ.get("DVC_EXP_NAME") or run_name(params, overrides)
+    name = f"{command} {name}" if command else name
     made = client.create_run(experiment, run_name=name, tags=_tags(overrides, data))
     run = Run(client, uri=uri, id=made.info.run_id, name=name, opened=True)
     if params:

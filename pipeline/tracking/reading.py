@@ -70,7 +70,9 @@ def _named(client: MlflowClient, name: str, experiment: str) -> list[Record]:
     like = name.replace("'", "").replace("*", "%")
     wanted = f"attributes.run_name LIKE '{like}'"
     runs = client.search_runs([found.experiment_id], wanted, max_results=MOST)
-    records = [_record(run) for run in runs]
+    # What a command left is no pass of the pipeline, and has to be named in full.
+    passes = [run for run in runs if "*" not in name or "command" not in run.data.tags]
+    records = [_record(run) for run in passes]
     pattern = re.compile(".*".join(map(re.escape, name.split("*"))))
     return [record for record in records if pattern.fullmatch(record.name)]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -92,9 +92,18 @@ class Run:
 
         Training that goes on repeats the epochs after its checkpoint: what the run has is left out.
         """
+        self._take(values, step)
+        self._flush()
+
+    def curves(self, values: Mapping[str, Sequence[float]]) -> None:
+        """Record whole curves, whose steps are counted from 1."""
+        for step, row in enumerate(zip(*values.values(), strict=True), start=1):
+            self._take(dict(zip(values, row, strict=True)), step)
+        self._flush()
+
+    def _take(self, values: Mapping[str, float], step: int | None) -> None:
         now = int(time.time() * 1000)
         self._pending += [Value(key, float(v), now, step or 0) for key, v in values.items()]
-        self._flush()
 
     def artifact(self, path: Path | str, folder: str | None = None) -> None:
         """Keep a copy of a file, or of a folder's content, in a folder of the run."""
