@@ -74,6 +74,11 @@ class Augment:
             for values in (mean, std)
         )
         self.scale = Scale(middle, deviation, float(deviation.square().mean().sqrt()))
+        self.before, self.after = (self._asked_for(those) for those in (BEFORE, AFTER))
+
+    def _asked_for(self, those: dict[str, Distortion]) -> list[tuple[Distortion, float]]:
+        amounts = {name: getattr(self.section, name) for name in those}
+        return [(those[n], a) for n, a in amounts.items() if a and a != "alternate"]
 
     @property
     def alternates(self) -> bool:
@@ -91,14 +96,10 @@ class Augment:
             self.scale = Scale(mean.to(x.device), std.to(x.device), unit)
         if ways is not None:
             x = distortions.flip(x, ways >= 2, ways % 2 == 1)
-        x = self._apply(BEFORE, x, draws)
+        for distortion, amount in self.before:
+            x = distortion(x, amount, draws, self.scale)
         if section.rotation or section.zoom or section.shift:
             x = distortions.move(x, section.rotation, section.zoom, section.shift, draws)
-        x = self._apply(AFTER, x, draws)
+        for distortion, amount in self.after:
+            x = distortion(x, amount, draws, self.scale)
         return x.contiguous(memory_format=torch.channels_last)
-
-    def _apply(self, those: dict[str, Distortion], x: Tensor, draws: Draws) -> Tensor:
-        for name, distortion in those.items():
-            if (amount := getattr(self.section, name)) and amount != "alternate":
-                x = distortion(x, amount, draws, self.scale)
-        return x

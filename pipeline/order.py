@@ -147,5 +147,5 @@ def shares(
     for start, stop in pairwise(borders(order.length, batch_size, ranks)):
         while len(waiting) < stop - start:  # no more of them than are needed: there may be millions
             waiting = np.concatenate([waiting, next(groups)])
-        batch, waiting = np.split(waiting, [stop - start])
+        batch, waiting = waiting[: stop - start], waiting[stop - start :]
         yield batch, np.ascontiguousarray(batch[rank::ranks])

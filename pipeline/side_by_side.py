@@ -244,6 +244,7 @@ def _follow() -> None:
 def _train(work: Work, line: Connection, stopper: Stopper) -> None:
     store = Store.open()
     folder = member_folder(work.folder, work.member)
+    folder.mkdir(parents=True, exist_ok=True)
     wire: Any = Wire(line)
     fitting = Fitting(
         work.plan,

@@ -275,7 +275,7 @@ def test_a_gradient_that_is_not_finite_stops_before_the_step_and_names_its_layer
         r"in epoch 1, step 2, at a learning rate of 0\.003 and a loss of [\d.]+: the gradient of "
         r"conv1\.bias went first\. Lower optimizer\.lr, now 0\.003, or set train\.clip=1\."
     )
-    task.steps = 1
+    task.progress.steps = 1
     with pytest.raises(TrainingError, match=message):
         task._learn(batches()[1], task.optimizers())  # type: ignore[arg-type]
     for name, value in task.network.named_parameters():
@@ -348,6 +348,7 @@ def test_a_long_gradient_is_cut_and_its_length_is_told() -> None:
     moved = nn.utils.parameters_to_vector(cut.network.parameters()) - before
     assert moved.norm().item() == pytest.approx(2 * 0.001, rel=0.05)  # two steps, much alike
     assert told > 1  # measured before the cut
+    assert {type(norm) for norm in cut.norms} == {float}  # no tensor stays after its step
 
 
 def test_average_against_numbers_by_hand() -> None:

@@ -133,15 +133,15 @@ def test_two_processes_train_alike_with_balanced_tiles_and_averaged_norms(place:
 
 def test_balanced_tiles_reach_the_network(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Counter[int]] = []
-    batches = TrainingBatches.__iter__
+    batches = TrainingBatches.after
 
-    def watched(self: TrainingBatches) -> Any:
+    def watched(self: TrainingBatches, done: int) -> Any:
         seen.append(Counter())
-        for batch in batches(self):
+        for batch in batches(self, done):
             seen[-1].update(batch.labels.tolist())
             yield batch
 
-    monkeypatch.setattr(TrainingBatches, "__iter__", watched)
+    monkeypatch.setattr(TrainingBatches, "after", watched)
     train.run(**sections(train={"epochs": 2, "sampling": {"building": 4.0, "trees": 0.0}}))
     assert [dict(one) for one in seen] == [{0: 72, 2: 18}] * 2
 

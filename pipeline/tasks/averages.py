@@ -22,7 +22,6 @@ class Average:
         self.updates = 0
         self._pairs: _Pairs | None = None
 
-    @torch.no_grad()
     def update(self, network: nn.Module) -> None:
         """Take in the network's present state."""
         self.updates += 1
@@ -68,6 +67,7 @@ class _Pairs(NamedTuple):
 
 
 def _pairs(average: nn.Module, network: nn.Module) -> _Pairs:
+    # Of neither is there a gradient: a state is cut off from it.
     both = list(zip(average.state_dict().values(), network.state_dict().values(), strict=True))
     floats = [pair for pair in both if pair[0].is_floating_point()]
     counters = [pair for pair in both if not pair[0].is_floating_point()]

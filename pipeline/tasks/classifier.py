@@ -140,7 +140,7 @@ class Classifier(Learner):
     def weight_of(self, batch: Batch) -> Tensor | float:
         """Sum of the weights of the tiles' classes."""
         if self.each is not None:
-            return self.each * len(batch.labels)
+            return self.each * batch.labels.shape[0]
         weights = self.get_buffer("weights")
         weight = weights[batch.labels]
         if batch.mixture is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,13 @@ from pipeline.tasks.sums import Sums, total_of
 
 if TYPE_CHECKING:
     from pipeline.schema import Optimizer, Schedule
+
+
+@dataclass(slots=True)
+class Progress:
+    """What changes with each step: a module would look at what is assigned each time."""
+
+    steps: int = 0
 
 
 class Learner(pl.LightningModule):
@@ -67,7 +75,7 @@ class Learner(pl.LightningModule):
         self.network = network
         self.clip = clip
         self.accumulate = accumulate
-        self.steps = 0  # taken so far
+        self.progress = Progress()
         self.optimizer = optimizer
         self.schedule = schedule
         self.total_steps = epochs * epoch_steps
@@ -80,6 +88,11 @@ class Learner(pl.LightningModule):
         self.rectifiers = Rectifiers()
         self.asked_to_stop: Callable[[], bool] = lambda: False  # asked after each step
         self.begun: list[midway.State] | None = None  # of an epoch that was broken off, by rank
+
+    @property
+    def steps(self) -> int:
+        """Steps that are taken so far."""
+        return self.progress.steps
 
     @property
     def done(self) -> int:
@@ -123,7 +136,8 @@ class Learner(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there."""
-        self.steps, self.begun = checkpoint["learner"]["steps"], checkpoint["learner"]["begun"]
+        self.progress.steps = checkpoint["learner"]["steps"]
+        self.begun = checkpoint["learner"]["begun"]
         if self.average:
             self.average.updates = checkpoint["learner"]["updates"]
 
@@ -132,8 +146,11 @@ class Learner(pl.LightningModule):
         torch.manual_seed(entropy(self.seed, self.current_epoch, self.global_rank))
         self.learning = [(n, p) for n, p in self.network.named_parameters() if p.requires_grad]
         self.training_sums = self.sums()
-        self.norms: list[Tensor] = []  # of the whole gradient, of each step
-        self.lengths: list[Lengths] = []  # of its parts, of steps that no one has looked at
+        # Of each step's gradient, as numbers: little tensors that stay would break up the memory in
+        # which the large ones of a step lie, and the next step's would have to be got anew.
+        self.norms: list[float] = []
+        self.unseen: list[tuple[Tensor, Lengths]] = []  # the same, of steps not looked at
+        self.alone = self.trainer.world_size == 1
         self.later = self.device.type != "cpu"  # each look would make a GPU wait for this process
         if self.begun:
             midway.go_on(self, self.begun[self.global_rank])
@@ -164,7 +181,7 @@ class Learner(pl.LightningModule):
             parameter.grad = None
         self._watch(self._backward(batch))
         optimizer.step()
-        self.steps += 1
+        self.progress.steps += 1
         if self.average is not None:
             self.average.update(self.network)
 
@@ -176,15 +193,15 @@ class Learner(pl.LightningModule):
             loss = self.forward_loss(piece)
             if len(pieces) > 1:  # a mean of its own tiles; in sum they are that of the batch
                 loss = loss * (self.weight_of(piece) / self.weight_of(batch))
-            if self.trainer.world_size == 1:
+            if self.alone:
                 loss.backward()  # type: ignore[no-untyped-call]
             else:  # tells the ranks to share what comes of it, once all of it is there
-                with nullcontext() if piece is pieces[-1] else self._alone():
+                with nullcontext() if piece is pieces[-1] else self._unshared():
                     self.manual_backward(loss)
-            losses.append(loss.detach())
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+            losses.append(loss)
+        return losses[0] if len(losses) == 1 else torch.stack(losses).detach().sum()
 
-    def _alone(self) -> AbstractContextManager[None]:
+    def _unshared(self) -> AbstractContextManager[None]:
         """A while in which ranks keep their gradients to themselves."""
         strategy = self.trainer.strategy
         assert isinstance(strategy, ParallelStrategy), "several processes train"
@@ -199,17 +216,20 @@ class Learner(pl.LightningModule):
 
     def _watch(self, loss: Tensor) -> None:
         """Measure the gradient, stop at one that is not finite, and cut it if asked to."""
-        named = [(name, p) for name, p in self.learning if p.grad is not None]
-        lengths = torch.stack(torch._foreach_norm([p.grad for _, p in named if p.grad is not None]))
+        gradients = [g for _, p in self.learning if (g := p.grad) is not None]
+        lengths = torch.stack(torch._foreach_norm(gradients))
         norm = torch.linalg.vector_norm(lengths)
-        self.norms.append(norm)
         if self.later:
-            self.lengths.append(Lengths([name for name, _ in named], lengths))
-        elif not math.isfinite(norm.item()):
-            told = Lengths([name for name, _ in named], lengths)
-            raise DivergenceError(self._broken(self.steps, told, loss))
+            self.unseen.append((norm, self._named(lengths)))
+        else:
+            self.norms.append(norm.item())
+            if not math.isfinite(self.norms[-1]):
+                raise DivergenceError(self._broken(self.steps, self._named(lengths), loss))
         if self.clip is not None:
-            nn.utils.clip_grads_with_norm_([p for _, p in named], self.clip, norm)
+            nn.utils.clip_grads_with_norm_([p for _, p in self.learning], self.clip, norm)
+
+    def _named(self, lengths: Tensor) -> Lengths:
+        return Lengths([name for name, p in self.learning if p.grad is not None], lengths)
 
     def look(self) -> None:
         """Look at the gradients of the steps since the last look.
@@ -217,15 +237,14 @@ class Learner(pl.LightningModule):
         Raises:
             DivergenceError: One of them is not finite.
         """
-        if not self.lengths:
+        if not self.unseen:
             return
-        finite = torch.stack(self.norms[-len(self.lengths) :]).isfinite().tolist()
-        if not all(finite):
-            first = finite.index(False)
-            raise DivergenceError(
-                self._broken(self.steps - len(finite) + first, self.lengths[first])
-            )
-        self.lengths.clear()
+        norms = torch.stack([norm for norm, _ in self.unseen]).tolist()
+        for step, norm in enumerate(norms, start=self.steps - len(norms)):
+            if not math.isfinite(norm):
+                raise DivergenceError(self._broken(step, self.unseen[step - self.steps][1]))
+        self.norms += norms
+        self.unseen.clear()
 
     def _broken(self, at: int, lengths: Lengths, loss: Tensor | None = None) -> str:
         epoch, step = divmod(at, self.epoch_steps)
@@ -291,7 +310,7 @@ class Learner(pl.LightningModule):
         values |= {"train_loss": trained, "validation_loss": loss}
         values["learning_rate"] = self.optimizer.lr * self._rate(self.steps - 1)
         # Of this rank, whose gradients are all ranks' mean.
-        values["gradient_norm"] = torch.stack(self.norms).double().mean().item()
+        values["gradient_norm"] = math.fsum(self.norms) / len(self.norms)
         # float64 would be cut to float32 on the way; the measures keep their digits.
         self.log_dict(
             {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}

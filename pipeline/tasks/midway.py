@@ -16,7 +16,7 @@ def states(task: Learner) -> list[State]:
     """The state of each rank, on all ranks: they count, draw and normalize tiles of their own."""
     mine = {
         "sums": {key: value.cpu() for key, value in task.training_sums.state().items()},
-        "norms": torch.stack(task.norms).cpu(),
+        "norms": task.norms,
         "random": torch.get_rng_state(),
         "buffers": {name: value.cpu() for name, value in task.named_buffers()},
     }
@@ -32,7 +32,7 @@ def states(task: Learner) -> list[State]:
 def go_on(task: Learner, state: State) -> None:
     """Take up the state of this rank, at the beginning of an epoch that was begun before."""
     task.training_sums.load(state["sums"])
-    task.norms = [*state["norms"].to(task.device)]
+    task.norms = [*state["norms"]]
     for name, buffer in task.named_buffers():
         buffer.copy_(state["buffers"][name])
     torch.set_rng_state(state["random"])

@@ -23,4 +23,4 @@ class Reconstructor(Learner):
 
     def weight_of(self, batch: Batch) -> float:
         """Tiles of the batch."""
-        return float(len(batch.pixels))
+        return float(batch.pixels.shape[0])

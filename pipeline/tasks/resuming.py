@@ -206,7 +206,7 @@ def _why(folder: Path) -> str:
         return ", where training was broken off."
     return (
         " of a training that diverged, and so will this one, as its parameters are the same. "
-        "Others start afresh: a lower optimizer.lr, or train.clip=1."
+        "Others start afresh, such as a lower optimizer.lr."
     )
 
 

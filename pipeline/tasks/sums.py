@@ -18,7 +18,6 @@ class Sums:
         self._losses: list[Tensor] = []
         self._weights: list[Tensor | float] = []
 
-    @torch.no_grad()
     def add(self, loss: Tensor, weight: Tensor | float, outputs: Tensor, labels: Tensor) -> None:
         """Take in a batch: its mean loss, the sum of its tiles' weights, and what came out."""
         # No number leaves the device here, so a GPU need not wait for the next batch; and the sums
@@ -56,8 +55,11 @@ class Sums:
     def _stacked(self) -> Tensor:
         """Weights (n,) of the batches whose sums are not made yet."""
         device = self.loss.device
-        each = [torch.as_tensor(w, dtype=torch.float64, device=device) for w in self._weights]
-        return torch.stack(each) if each else torch.empty(0)
+        if not any(isinstance(weight, Tensor) for weight in self._weights):
+            return torch.tensor(self._weights, dtype=torch.float64, device=device)
+        return torch.stack(
+            [torch.as_tensor(w, dtype=torch.float64, device=device) for w in self._weights]
+        )
 
     def mean(self, trainer: pl.Trainer) -> float:
         """Mean loss over all ranks."""

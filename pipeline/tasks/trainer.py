@@ -18,6 +18,7 @@ from pipeline.console import say
 from pipeline.errors import ConfigError
 from pipeline.network import Network
 from pipeline.stopping import Stopper
+from pipeline.tasks import heap
 from pipeline.tasks.keeping import direction
 from pipeline.tasks.ranks import check_started, environment
 from pipeline.tasks.throughput import Bar
@@ -60,6 +61,7 @@ def make(
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
     quiet()
+    heap.keep()
     if engine.threads is not None:
         torch.set_num_threads(engine.threads)
         os.environ["OMP_NUM_THREADS"] = str(engine.threads)  # else ranks take their share of cores
