@@ -41,18 +41,16 @@ SECTION = VisualizeSection(layers=None, filters=None, tiles=None, kernel_band=No
 CURVES = "epoch,train_loss,validation_loss,validation_accuracy\n1,1.2,1.1,0.5\n2,0.9,0.8,0.75\n"
 
 
-def written(
-    folder: Path, layers: dict[str, Any] | None = None, scenes: tuple[str, ...] = ()
-) -> Path:
+def written(folder: Path, layers: dict[str, Any], scenes: tuple[str, ...] = ()) -> Path:
     """The page of a little project, all stages but training run on it."""
     patch = pytest.MonkeyPatch()
     patch.chdir(folder)
     try:
-        if layers is not None:
-            model = ModelSection(name="little", layers=dict(layers))
-            train = TrainSection.model_validate(TRAIN)
-            section = AnalyzeSection(batch_size=8, strict=False)
-            analyze.run(section, model, InitSection(name="he"), train)
+        task: Any = "reconstruct" if layers is little.AUTOENCODER else "classify"
+        model = ModelSection(name="little", task=task, layers=dict(layers))
+        train = TrainSection.model_validate(TRAIN)
+        section = AnalyzeSection(batch_size=8, strict=False)
+        analyze.run(section, model, InitSection(name="he"), train)
         evaluate.run(EvaluateSection(split="test", batch_size=8), little.ENGINE, little.UNTRACKED)
         (folder / "reports/train").mkdir()
         (folder / "reports/train/curves.csv").write_text(CURVES)
@@ -368,12 +366,12 @@ def _mlp(folder: Path) -> Path:
 
 def _drawing(folder: Path) -> Path:
     little.drawing_project(folder)
-    return written(folder)
+    return written(folder, little.AUTOENCODER)
 
 
 def _ensemble(folder: Path) -> Path:
     little.ensemble_project(folder)
-    return written(folder)
+    return written(folder, little.LAYERS)
 
 
 @pytest.mark.parametrize("make", [_mlp, _drawing, _ensemble])

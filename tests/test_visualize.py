@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -291,6 +292,16 @@ def test_network_without_a_convolution_still_gets_a_page(
     }  # fmt: skip
     with pytest.raises(NetworkError, match="none in this network"):
         _run(layers=["head"])
+
+
+def test_a_page_without_intervals_says_why(here: Path) -> None:
+    evaluate.run(EvaluateSection(split="test", batch_size=8), little.ENGINE, little.UNTRACKED)
+    path = Path("reports/metrics.json")
+    measures = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**measures, "accuracy_ci95": None}), encoding="utf-8")
+    html = _run(tiles=[0])
+    said = f"no interval: too few {measures['interval']['over']}, or none that differs"
+    assert html.count(said) == 2  # at its top, and among the measures
 
 
 @pytest.mark.parametrize("names", [("building", "trees", "water"), ()])

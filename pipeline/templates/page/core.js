@@ -19,7 +19,7 @@ const read = (() => {
   const known = new Map();
   return id => {
     if (!known.has(id)) {
-      const found = document.getElementById(id);
+      const found = document.getElementById(`numbers-${id}`);
       known.set(id, found ? JSON.parse(found.textContent) : null);
     }
     return known.get(id);
