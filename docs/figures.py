@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ PICTURES = {
     Path("reports/figures/confusion.png"): (Path("docs/images/confusion.png"), 800),
     Path("reports/visualize/filters_conv1_1_channels.png"): (Path("docs/images/filters.png"), 800),
 }
+SCREEN = Path("docs/images/explorer.png")  # of the last run's page
+INDEX = Path("reports/index.html")
 DIAGRAM = Path("docs/images/network.svg")  # of the last network of docs/networks.md
 PAGE = Path("docs/networks.md")
 
@@ -64,6 +67,35 @@ def main() -> None:
     DIAGRAM.write_text(diagram(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     for source, (target, width) in PICTURES.items():
         shrink(source, target, width)
+    look(INDEX, SCREEN)
+
+
+def look(page: Path, target: Path) -> None:
+    """Take a picture of the page's explorer, where there is a browser; else the old one stays."""
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError:
+        print(f"{target} stays as it was: playwright is not installed (make .venv/developing).")
+        return
+    with sync_playwright() as driver:
+        try:
+            browser = driver.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
+        except Error:
+            print(f"{target} stays as it was: there is no chromium.")
+            return
+        tab = browser.new_page(viewport={"width": 1300, "height": 860}, color_scheme="light")
+        tab.goto(page.resolve().as_uri())
+        tab.click("#tab-explorer")
+        tab.locator("#walk .rail button[aria-pressed=true]").wait_for()
+        top = tab.locator("#walk").evaluate("box => box.getBoundingClientRect().top + scrollY")
+        tab.screenshot(
+            path=target,
+            full_page=True,
+            clip={"x": 0, "y": top - 12, "width": 1300, "height": 860},
+        )
+        browser.close()
 
 
 def shrink(source: Path, target: Path, width: int) -> None:

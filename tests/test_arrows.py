@@ -28,7 +28,7 @@ ORDER = [
     "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "whitening",
     "tasks", "probes", "kernels", "subjects", "steps", "attributions", "trust", "dreams",
     "embeddings", "walks",
-    "figures", "report", "looks", "confident", "mistakes", "tracking", "donor", "members",
+    "figures", "report", "looks", "page", "confident", "mistakes", "tracking", "donor", "members",
     "side_by_side", "label_errors", "config_messages",
     "config", "config_difference", "comparison", "repeat", "stages", "commands", "__main__",
 ]  # fmt: skip

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,16 +20,13 @@ from pipeline import tracking
 from pipeline.schema import TrackingSection
 from pipeline.tracking import ui
 from pipeline.tracking.client import connect, reaching
+from tests import browser as browsing
+from tests.browser import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 pytestmark = pytest.mark.browser
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or "/usr/bin/chromium"
-FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 PATIENCE = 90  # seconds, for a server that starts on a busy machine
 RATES = {"lecture lr=0.001": 0.001, "lecture lr=0.01": 0.01}
 
@@ -96,16 +92,10 @@ def _wait(health: str, server: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture
 def page() -> Iterator[Page]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"no browser: {CHROMIUM} is missing; install the package chromium")
-    playwright.expect.set_options(timeout=30_000)
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         tab = browser.new_page(viewport={"width": 1400, "height": 1000})
-        tab.set_default_timeout(30_000)  # milliseconds, for a busy machine
+        tab.set_default_timeout(browsing.PATIENCE)
         yield tab
-        browser.close()
 
 
 def _picture(page: Page, name: str) -> None:

@@ -247,6 +247,21 @@ def test_a_later_stage_adds_to_the_newest_run_and_leaves_it_finished(
     assert (found.info.status, found.info.end_time) == ("FINISHED", ended)
 
 
+def test_the_throughput_of_weights_is_that_of_the_run_that_made_them(
+    section: TrackingSection, tmp_path: Path
+) -> None:
+    assert tracking.throughput(section, "a1" * 32) == []
+    with tracking.start(section, params=PARAMS) as run:
+        run.metrics({"throughput": 500.0, "train_loss": 1.0}, 1)
+        run.metrics({"throughput": 750.0}, 2)
+        run.tag("model_digest", "a1" * 32)
+    assert tracking.throughput(section, "a1" * 32) == [500.0, 750.0]
+    assert tracking.throughput(section, "b2" * 32) == []
+    missing = section.model_copy(update={"uri": f"sqlite:///{tmp_path / 'none.db'}"})
+    assert tracking.throughput(missing, "a1" * 32) == []
+    assert not (tmp_path / "none.db").exists()
+
+
 def test_a_failing_later_stage_does_not_fail_the_training(
     section: TrackingSection, client: MlflowClient
 ) -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import assessment, probes
+from pipeline import probes
 from pipeline.bundle import Bundle
 from pipeline.errors import BandError, ConfigError, NetworkError
 from pipeline.looks import choosing
-from pipeline.measuring import Measurement
 from pipeline.schema import (
     AttributionsSection,
     DreamsSection,
@@ -25,7 +24,7 @@ from pipeline.schema import (
 from pipeline.stages import evaluate, visualize
 from pipeline.store import Store
 from pipeline.types import Classes
-from tests import little, measured
+from tests import little
 
 SECTION = VisualizeSection(
     layers=["conv1"],
@@ -215,7 +214,8 @@ def test_page_stands_alone_and_is_whole(here: Path) -> None:
     told = {"confusion.png", "per_class.png"}
     figures = {path.name for path in Path("reports/figures").iterdir()}
     assert {"reliability.png", "roc.png", "coverage.png", "groups.png"} <= figures
-    assert page.images == 12 + len(figures - told)
+    samples = len(little.CLASSES)  # some of each class
+    assert page.images == 12 + len(figures - told) + samples
     for heading in (
         "What is taken for what", "Class by class", "What the probabilities are worth",
         "Scene by scene, place by place", "Kernels made by hand",
@@ -233,8 +233,8 @@ def test_page_leaves_out_what_is_not_there(made: tuple[Path, Store, Bundle], tmp
     monkeypatch.chdir(tmp_path)
     html = _run(tiles=[0])
     assert "Not measured yet" in html
+    assert re.findall('id="tab-([a-z]+)"', html) == ["overview", "explorer", "inside", "data"]
     assert "What is taken for what" not in html
-    assert "layer by layer" not in html
     assert _parsed(html).open == []
 
 
@@ -255,30 +255,28 @@ def test_network_table_and_maps_are_shown_where_they_exist(here: Path) -> None:
     assert re.findall(r"<h3>(far_east|of_another_pass|not_mapped_yet)</h3>", html) == ["far_east"]
     assert [path.name for path in Path("reports/maps").iterdir()] == ["far_east.png"]
     assert '<th scope="row">pool1</th><td class="left">MaxPool2d 2x2</td><td>5x5x5</td>' in html
-    diagram = html[html.index("<svg") : html.index("</svg>")]
-    assert ">pool1</text>" in diagram
+    start = html.index('<svg class="network-diagram"')
+    diagram = html[start : html.index("</svg>", start)]
+    assert '<g data-layer="pool1">' in diagram
     # 10 pixels go into pool1, 5 pairs; 5 go into conv2 and leave it as 3.
     assert "<code>head</code> holds 111 of 480 parameters" not in html
     assert _parsed(html).open == []
 
 
-def test_names_from_files_can_not_inject_markup(here: Path) -> None:
-    from pipeline.report import Inside, Scores, Subject, render
-
-    some = measured.evidence(40, 8, classes=2)
-    classes = Classes(("<u>alert(1)</u>", "b"))
-    whole = Measurement.of(replace(some, classes=classes))
-    more = assessment.calibrated(some, 1.0) | {
-        "areas": assessment.of_areas(whole, {name: 1.0 for name in classes})
-    }
-    html = render(
-        subject=Subject("<u>", "0" * 64, ("red",), classes, 4, 10),
-        inside=Inside(None), measures=whole.summary() | more, matrix=None, baselines=[],
-        scores=Scores([], "Worst of 2: <u>.", None, "<u>"), ensemble=None, mistakes=[],
-        leakage=None, network=None, maps=[],
-    )  # fmt: skip
-    assert html.count("&lt;u&gt;alert") == 2  # in the tables of classes and of areas
-    assert "<u>" not in html.split("<style>")[0] + html.split("</style>")[1]
+def test_names_from_files_can_not_inject_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("<u>alert(1)</u>", "</script><u>", "water")
+    (tmp_path / "data").mkdir()
+    store = little.store(tmp_path / "data" / "tiles", Classes(names))
+    little.train(store, tmp_path / "models", steps=4)
+    monkeypatch.chdir(tmp_path)
+    section = EvaluateSection(split="test", batch_size=8, areas=dict.fromkeys(names, 1.0))
+    evaluate.run(section, little.ENGINE, little.UNTRACKED)
+    html = _run(tiles=[0])
+    assert html.count("&lt;u&gt;alert") > 4  # in the tables of classes and of areas, among others
+    assert "<u>" not in html
+    assert _parsed(html).open == []
 
 
 def test_network_without_a_convolution_still_gets_a_page(
@@ -294,6 +292,16 @@ def test_network_without_a_convolution_still_gets_a_page(
     }  # fmt: skip
     with pytest.raises(NetworkError, match="none in this network"):
         _run(layers=["head"])
+
+
+def test_a_page_without_intervals_says_why(here: Path) -> None:
+    evaluate.run(EvaluateSection(split="test", batch_size=8), little.ENGINE, little.UNTRACKED)
+    path = Path("reports/metrics.json")
+    measures = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**measures, "accuracy_ci95": None}), encoding="utf-8")
+    html = _run(tiles=[0])
+    said = f"no interval: too few {measures['interval']['over']}, or none that differs"
+    assert html.count(said) == 2  # at its top, and among the measures
 
 
 @pytest.mark.parametrize("names", [("building", "trees", "water"), ()])
@@ -313,7 +321,7 @@ def test_the_page_of_an_autoencoder_shows_tiles_drawn_again_and_no_classes(
     assert "draws its input again" in html
     for heading in ("Band by band", "Tiles drawn again", "Filters of encoder.conv1"):
         assert heading in html
-    for heading in ("What is taken for what", "Class by class", "Class maps", "Not measured"):
+    for heading in ("What is taken for what", "<h2>Class by class", "Class maps", "Not measured"):
         assert heading not in html
     held = np.load("reports/visualize/reconstructions.npz")
     drawn = bundle.reconstructions(store.pixels("test", held["rows"]), batch_size=6)
@@ -321,8 +329,9 @@ def test_the_page_of_an_autoencoder_shows_tiles_drawn_again_and_no_classes(
     apart = (drawn - store.pixels("test", held["rows"]).astype(float)) / store.std
     errors = np.square(apart).mean((1, 2, 3))
     assert (np.diff(errors) >= 0).all()
-    # Filters, activations, what excites and which class, kernels, reconstructions, walks.
-    assert page.images == 4 + 8 + 1 + bool(names) + 2 + 1 + 2
+    # Filters, activations, what excites and which class, kernels, reconstructions, walks; and some
+    # of each class.
+    assert page.images == 4 + 8 + 1 + bool(names) + 2 + 1 + 2 + max(1, len(names))
 
 
 def test_measures_of_another_task_are_not_shown(

@@ -31,6 +31,7 @@ class Box:
     type: str
     kind: str
     hint: str
+    path: str = ""  # its dotted name; none of what is no layer
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Frame:
     name: str
     size: str
     type: str
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,11 @@ def _advance(character: str) -> float:
     return 0.77 if character.isupper() else 0.65
 
 
-def box(name: str, size: str, type: str, kind: str, hint: str = "") -> Block:
+def box(name: str, size: str, type: str, kind: str, hint: str = "", path: str = "") -> Block:
     """A layer: its name and its output's size above, its type below."""
     top = measure(name, FONT, bold=True) + 14 + measure(size, SMALL)
     width = max(170.0, top + 22, measure(type, SMALL) + 22)
-    shape = Box(0, 0, width, BOX_HEIGHT, name, size, type, kind, hint)
+    shape = Box(0, 0, width, BOX_HEIGHT, name, size, type, kind, hint, path)
     return Block(width, BOX_HEIGHT, width / 2, (shape,))
 
 
@@ -178,7 +180,7 @@ def branched(blocks: Sequence[Block], label: str) -> Block:
     return Block(width, joint.y + RADIUS, axis, (*items, joint), open=True)
 
 
-def framed(inside: Block, name: str, size: str, type: str) -> Block:
+def framed(inside: Block, name: str, size: str, type: str, path: str = "") -> Block:
     """A block in a frame with a title."""
     title = measure(name, FONT, bold=True) + measure(type, SMALL) + measure(size, SMALL) + 44
     width = max(title, inside.width + 2 * PAD)
@@ -186,7 +188,7 @@ def framed(inside: Block, name: str, size: str, type: str) -> Block:
     entry = 0.0 if inside.open else GAP
     axis = left + inside.axis
     bottom = HEAD + entry + inside.height
-    items: list[Item] = [Frame(0, 0, width, bottom + PAD, name, size, type)]
+    items: list[Item] = [Frame(0, 0, width, bottom + PAD, name, size, type, path)]
     if entry:
         items.append(Wire(((axis, HEAD), (axis, HEAD + entry))))
     items += moved(inside.items, left, HEAD + entry)

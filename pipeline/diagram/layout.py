@@ -64,9 +64,10 @@ def _block(path: str, module: nn.Module, infos: Mapping[str, LayerInfo]) -> Bloc
         hint = f"{path}: sees {info.field} px"
         if info.parameters:
             hint += f"; {told(info.learnables)}; {info.parameters:,} learnables"
-        return box(name, size, f"{info.type} {info.settings}".strip(), kind_of(module), hint)
+        kind = f"{info.type} {info.settings}".strip()
+        return box(name, size, kind, kind_of(module), hint, path)
     inside = {key: _block(f"{path}.{key}", part, infos) for key, part in module.named_children()}
-    return framed(_wired(module, inside), name, size, info.type)
+    return framed(_wired(module, inside), name, size, info.type, path)
 
 
 def _wired(module: Composite, inside: Mapping[str, Block]) -> Block:

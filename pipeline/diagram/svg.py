@@ -99,7 +99,7 @@ def _box(box: Box) -> str:
     left, right = box.x + 12, box.x + box.width - 10
     hint = f"<title>{escape(box.hint)}</title>" if box.hint else ""
     return (
-        f"<g>{hint}"
+        f"<g{_layer(box.path)}>{hint}"
         f'<rect class="paper" {place} width="{_n(box.width)}" height="{_n(box.height)}" rx="5"/>'
         f'<rect class="fill" {place} width="{_n(box.width)}" height="{_n(box.height)}" rx="5" '
         f'fill="{colour}" stroke="{colour}"/>'
@@ -115,12 +115,17 @@ def _frame(frame: Frame) -> str:
     after = frame.x + 18 + width_of(frame.name, FONT, bold=True)
     right = frame.x + frame.width - 10
     return (
-        f'<rect class="frame" {place} height="{_n(frame.height)}" rx="7"/>'
+        f'<rect class="frame" {place} height="{_n(frame.height)}" rx="7"/><g{_layer(frame.path)}>'
         f'<rect class="title" {place} height="{_n(HEAD)}" rx="7"/>'
         f"{_text(frame.x + 10, frame.y + 16.5, frame.name, 'name', FONT)}"
         f"{_text(after, frame.y + 16.5, frame.type, 'faint', SMALL)}"
-        f"{_text(right, frame.y + 16.5, frame.size, 'text', SMALL, end=True)}"
+        f"{_text(right, frame.y + 16.5, frame.size, 'text', SMALL, end=True)}</g>"
     )
+
+
+def _layer(path: str) -> str:
+    """What a page finds a layer's shape by."""
+    return f' data-layer="{escape(path)}"' if path else ""
 
 
 def _joint(joint: Joint) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline import console, report
+from pipeline import console
 from pipeline.looks import (
     attributions,
     choosing,
@@ -20,7 +20,9 @@ from pipeline.looks import (
     reconstructions,
     walks,
 )
-from pipeline.looks.base import Look
+from pipeline.looks.base import SPLIT, Look
+from pipeline.page import compose
+from pipeline.page.facts import Pace
 from pipeline.report import Inside, Section, Subject
 from pipeline.trained import Trained
 
@@ -67,7 +69,16 @@ def run(
     sections = [section for draw in LOOKS for section in draw(look)]
     content = Inside(next(iter(layers.names(trained, visualize)), None), sections)
     forget_maps(predict.scenes)
-    page = report.write(subject(whole, member), content, REPORTS, predict.scenes)
+    start = trained.store.split_range(SPLIT).start
+    page = compose.write(
+        subject(whole, member),
+        content,
+        trained,
+        REPORTS,
+        predict.scenes,
+        first=[start + row for row in look.shown.rows],
+        pace=pace(whole, tracking),
+    )
     console.say(f"Wrote {page} and {len(list(OUT.iterdir()))} files in {OUT}.")
     record(trained, page, tracking)
 
@@ -96,6 +107,14 @@ def subject(trained: Trained, member: int | None) -> Subject:
         members=bundle.members,
         inside=member,
     )
+
+
+def pace(trained: Trained, tracking: TrackingSection) -> Pace | None:
+    """How fast the network was trained, which the run of its weights alone knows."""
+    from pipeline.tracking import throughput
+
+    rates = throughput(tracking, trained.bundle.digest)
+    return Pace(trained.store.count("train"), rates) if rates else None
 
 
 def record(trained: Trained, page: Path, tracking: TrackingSection) -> None:

@@ -3,6 +3,7 @@
 from pipeline.tracking.later import LaterRun
 from pipeline.tracking.names import Dataset
 from pipeline.tracking.opening import find, start
+from pipeline.tracking.reading import throughput
 from pipeline.tracking.run import Run
 
-__all__ = ["Dataset", "LaterRun", "Run", "find", "start"]
+__all__ = ["Dataset", "LaterRun", "Run", "find", "start", "throughput"]

@@ -98,7 +98,7 @@ def find(
     uri = tracking_uri(tracking.uri)
     with reaching(uri):
         client, experiment = connect(uri, tracking.experiment)
-        if run := _newest(client, uri, experiment, model_digest):
+        if run := newest(client, uri, experiment, model_digest):
             return run
         run = _open(client, uri, experiment, params or {}, overrides, None)
     run.tag("model_digest", model_digest)
@@ -106,7 +106,8 @@ def find(
     return run
 
 
-def _newest(client: MlflowClient, uri: str, experiment: str, model_digest: str) -> Run | None:
+def newest(client: MlflowClient, uri: str, experiment: str, model_digest: str) -> Run | None:
+    """The newest run of these weights, this DVC experiment's before those of others."""
     wanted = f"tags.model_digest = '{model_digest}'"
     found = client.search_runs([experiment], wanted, max_results=NEWEST)  # newest first
     if not found:

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tracking.client import reaching
-from pipeline.tracking.place import database_file, tracking_uri
+from pipeline.tracking.opening import newest
+from pipeline.tracking.place import database_file, rank_zero, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+    from pipeline.schema import TrackingSection
 
 ID = re.compile(r"[0-9a-f]{32}")
 MOST = 200  # runs that a name is looked up in at once
@@ -76,6 +79,31 @@ def _named(client: MlflowClient, name: str, experiment: str) -> list[Record]:
 
 def _record(run: Any) -> Record:
     return Record(run.info.run_id, run.info.run_name, run.data.tags, run.info.start_time)
+
+
+def throughput(tracking: TrackingSection, model_digest: str) -> list[float]:
+    """Tiles a second of each epoch that led to these weights; none where no run tells of it.
+
+    Raises:
+        TrackingError: The store can't be reached.
+    """
+    store = tracking_uri(tracking.uri)
+    database = database_file(store)
+    if not tracking.enabled or not rank_zero() or (database and not database.is_file()):
+        return []
+    with reaching(store), warnings.catch_warnings():
+        # As above.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        from mlflow import MlflowClient
+
+        client = MlflowClient(tracking_uri=store)
+        place = client.get_experiment_by_name(tracking.experiment)
+        run = place and newest(client, store, place.experiment_id, model_digest)
+        if not run:
+            return []
+        keys = [key for key in client.get_run(run.id).data.metrics if key.startswith("throughput")]
+        points = [point for key in keys for point in client.get_metric_history(run.id, key)]
+        return [float(point.value) for point in points]
 
 
 def copy_files(run: str, names: Sequence[str], folder: Path, uri: str | None = None) -> None:
