@@ -18,14 +18,28 @@ from pipeline.figures import canvas
 from pipeline.looks.base import Look
 from pipeline.looks.choosing import tiles_of
 from pipeline.network import Network, Task, build
-from pipeline.schema import VisualizeSection
+from pipeline.schema import (
+    AttributionsSection,
+    DreamsSection,
+    EmbeddingSection,
+    VisualizeSection,
+)
 from pipeline.stages.visualize import LOOKS
 from pipeline.trained import Trained
 from pipeline.types import Bands, Classes
 from tests import little
 from tests.networks import AUTOENCODER, EVERYTHING, MODELS, model, network
 
-SECTION = VisualizeSection(layers=None, filters=None, tiles=[0], kernel_band=None, batch_size=16)
+SECTION = VisualizeSection(
+    layers=None,
+    filters=None,
+    tiles=[0],
+    kernel_band=None,
+    batch_size=16,
+    attributions=AttributionsSection(tiles=2),
+    dreams=DreamsSection(steps=2, starts=1),
+    embedding=EmbeddingSection(tiles=20),
+)
 
 
 def untrained(made: Network, folder: Path, dtype: str = "uint8") -> Trained:
