@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pipeline.trained import Trained
 
 SCRIPTS = (
-    "core.js", "engine.js", "maps.js", "tile.js", "views.js", "confusion.js", "explorer.js",
+    "core.js", "engine.js", "maps.js", "tile.js", "views.js", "confusion.js", "bench.js", "explorer.js",
     "network.js",
 )  # fmt: skip
 THUMB = 720  # dots across
