@@ -26,10 +26,13 @@ class Estimate:
     value: Floats
     error: Floats
 
-    @property
-    def interval(self) -> tuple[Floats, Floats]:
-        """95 % to either side."""
-        return self.value - Z * self.error, self.value + Z * self.error
+    def interval(self, most: float = np.inf) -> tuple[Floats, Floats]:
+        """95 % to either side, from 0 to ``most``.
+
+        nan where the error is 0: a sample without a mistake does not tell how rare mistakes are.
+        """
+        reach = np.where(self.error > 0, Z * self.error, np.nan)
+        return np.maximum(self.value - reach, 0.0), np.minimum(self.value + reach, most)
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,21 +73,30 @@ def of_areas(measured: Measurement, mapped: Mapping[str, float]) -> dict[str, An
         ClassError: An area is missing, or one too many, or there is no ground at all.
     """
     classes = measured.evidence.classes
-    _check(classes, mapped)
+    check_areas(classes, mapped)
     ground = np.array([mapped[name] for name in classes], np.float64)
     found = areas.estimate(measured.counts, ground)
-    columns = {"area": found.area, "recall": found.producers, "precision": found.users}
+    columns = {
+        "area": (found.area, float(ground.sum())),
+        "recall": (found.producers, 1.0),
+        "precision": (found.users, 1.0),
+    }
     return {
-        **_told("accuracy", found.accuracy, ()),
+        **dict(_told("accuracy", found.accuracy, (), 1.0)),
         "per_class": {
             name: {"mapped": mapped[name]}
-            | {k: v for key, one in columns.items() for k, v in _told(key, one, k_of).items()}
-            for name, k_of in zip(classes, [(k,) for k in range(len(classes))], strict=True)
+            | {k: v for key, (one, most) in columns.items() for k, v in _told(key, one, (i,), most)}
+            for i, name in enumerate(classes)
         },
     }
 
 
-def _check(classes: Classes, mapped: Mapping[str, float]) -> None:
+def check_areas(classes: Classes, mapped: Mapping[str, float]) -> None:
+    """Refuse mapped areas that are not of these classes.
+
+    Raises:
+        ClassError: An area is missing, or one too many, or there is no ground at all.
+    """
     if set(mapped) != set(classes) or not sum(mapped.values()):
         got = ", ".join(f"{name}: {area:g}" for name, area in mapped.items()) or "none"
         raise ClassError(
@@ -96,15 +105,17 @@ def _check(classes: Classes, mapped: Mapping[str, float]) -> None:
         )
 
 
-def _told(name: str, one: areas.Estimate, place: tuple[int, ...]) -> dict[str, Any]:
+def _told(
+    name: str, one: areas.Estimate, place: tuple[int, ...], most: float
+) -> list[tuple[str, float | list[float | None] | None]]:
     """An estimate, its standard error and its interval; null for what is not known."""
 
     def at(values: Floats) -> float | None:
         return rounded(float(np.asarray(values)[place]))
 
-    low, high = (at(end) for end in one.interval)
-    return {
-        name: at(one.value),
-        f"{name}_error": at(one.error),
-        f"{name}_ci95": None if low is None else [low, high],
-    }
+    low, high = (at(end) for end in one.interval(most))
+    return [
+        (name, at(one.value)),
+        (f"{name}_error", at(one.error)),
+        (f"{name}_ci95", None if low is None else [low, high]),
+    ]

@@ -27,7 +27,7 @@ DIGITS = 6  # enough for 10^5 tiles, few enough that files do not change with th
 
 @dataclass(frozen=True, slots=True)
 class Weakest:
-    """The class with the lowest recall, and what most of its missed tiles were taken for."""
+    """The class with the lowest recall, and what its missed tiles were taken for most often."""
 
     name: str
     recall: float
@@ -44,7 +44,7 @@ class Weakest:
         plural = "tile" if self.count == 1 else "tiles"
         return (
             f"Weakest class: {self.name} ({share}), "
-            f"mostly mistaken for {self.mistaken_for} ({self.count:,} {plural})."
+            f"most often mistaken for {self.mistaken_for} ({self.count:,} {plural})."
         )
 
 

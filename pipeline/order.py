@@ -115,8 +115,9 @@ def bootstrap(tiles: int, seed: int) -> Rows:
 def borders(tiles: int, batch_size: int, ranks: int) -> list[int]:
     """Where global batches begin and end in the order of an epoch.
 
-    A last batch that does not hold two tiles for each rank joins the one before: no rank idles,
-    and batch normalization needs two values to have a deviation.
+    What is left for a last batch joins the one before if it is less than half a batch, whatever
+    the number of ranks, or does not hold two tiles for each: no rank idles, batch normalization
+    needs two values to have a deviation, and few tiles would weigh as much as many.
     """
     if tiles < ranks:
         raise TrainingError(
@@ -125,7 +126,7 @@ def borders(tiles: int, batch_size: int, ranks: int) -> list[int]:
         )
     whole = batch_size * ranks
     ends = [*range(0, tiles, whole), tiles]
-    if len(ends) > 2 and tiles - ends[-2] < 2 * ranks:
+    if len(ends) > 2 and tiles - ends[-2] < max(2 * ranks, whole / 2):
         del ends[-2]
     return ends
 

@@ -50,17 +50,13 @@ class Places:
                 "Set evaluate.places=auto."
             )
         names = {"group": groups, "scene": _scenes, "block": squares, "tile": _ids}[kind](here)
-        return cls(KINDS[kind], names).settled(here)
+        places = cls(KINDS[kind], names)
+        return places if len(pd.unique(names)) < len(here) else places.alone(here["id"].tolist())
 
     @classmethod
     def alone(cls, ids: Sequence[str]) -> Places:
         """Each tile by itself."""
         return cls("tiles", np.array(ids, object))
-
-    def settled(self, here: pd.DataFrame) -> Places:
-        """Itself, or the tiles where there is a place a tile, or one place for all."""
-        count = len(pd.unique(self.names))
-        return self if 1 < count < len(here) else Places("tiles", _ids(here))
 
     @property
     def codes(self) -> NDArray[np.int64]:

@@ -93,6 +93,11 @@ def _write(path: Path, header: Iterable[str], rows: Iterable[Iterable[Any]]) -> 
         writer.writerows(rows)
 
 
+def _safe(name: str) -> str:
+    """What MLflow takes in a name."""
+    return re.sub(r"[^\w./ -]", "_", name)
+
+
 def flat(summary: dict[str, Any], split: str) -> dict[str, float]:
     """Numbers by names such as ``test_accuracy``, ``test_recall/water``, ``test_rmse/nir``.
 
@@ -102,9 +107,14 @@ def flat(summary: dict[str, Any], split: str) -> dict[str, float]:
     for key, value in summary.items():
         if key in TABLES:
             for name, row in value.items():
-                safe = re.sub(r"[^\w./ -]", "_", name)  # what MLflow takes in a name
                 own = {m: v for m, v in row.items() if not isinstance(v, list)}
-                values |= {f"{split}_{measure}/{safe}": v for measure, v in own.items()}
+                values |= {f"{split}_{measure}/{_safe(name)}": v for measure, v in own.items()}
+        elif key == "areas":
+            values |= {
+                f"{split}_{measure}/{_safe(name)}": row[measure]
+                for name, row in value["per_class"].items()
+                for measure in ("area", "area_error")
+            }
         elif key == "before_scaling":
             values |= {f"{split}_{measure}_{key}": v for measure, v in value.items()}
         elif isinstance(value, list):

@@ -220,6 +220,8 @@ def _grain(seen: Look, found: Look) -> str | None:
     if (seen.grain <= 0).any():
         return None
     factor = float(np.median(found.grain / seen.grain))
+    if not factor:
+        return "neighbouring pixels do not differ: a scene of one value, or of large blocks?"
     if 1 / GRAIN < factor < GRAIN:
         return None
     if factor > 1:

@@ -72,6 +72,26 @@ def classified(summary: dict[str, Any], counts: Counts, classes: Classes, rows: 
         console.say(breakdown.worst(rows))
     if reject := summary.get("reject"):
         console.say(assessment.told(reject))
+    if areas := summary.get("areas"):
+        console.table(of_areas(areas))
+
+
+def of_areas(found: dict[str, Any]) -> Table:
+    """Mapped and estimated areas as a table for the terminal, in the unit that they came in."""
+    from rich.table import Table
+
+    out = Table("class")
+    for heading in ("mapped", "estimated", "standard error", "95% interval"):
+        out.add_column(heading, justify="right")
+    for name, row in found["per_class"].items():
+        ends = row["area_ci95"]
+        cells = [_amount(row[key]) for key in ("mapped", "area", "area_error")]
+        out.add_row(name, *cells, " to ".join(map(_amount, ends)) if ends else _amount(None))
+    return out
+
+
+def _amount(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:,.6g}"
 
 
 def _interval(summary: dict[str, Any]) -> str:

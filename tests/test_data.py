@@ -12,7 +12,7 @@ from pipeline.augment import Augment
 from pipeline.data import Batch, PlainBatches, TrainingBatches
 from pipeline.errors import TrainingError
 from pipeline.feeding import Resident, Streamed, Tiles
-from pipeline.order import Order, shares, steps
+from pipeline.order import Order, borders, shares, steps
 from pipeline.schema import AugmentSection
 from pipeline.tasks.classifier import Counts
 from tests import little
@@ -179,7 +179,10 @@ def test_a_last_batch_too_small_for_all_ranks_joins_the_one_before() -> None:
     assert steps(20, 4, 2) == 3  # 8, 8, 4
     assert steps(19, 4, 2) == 2  # 8, 11
     assert steps(9, 8, 1) == 1
-    assert steps(10, 8, 1) == 2
+    assert steps(11, 8, 1) == 1  # less than half a batch
+    assert steps(12, 8, 1) == 2
+    for tiles in range(20, 60):  # one process of twice the batch takes the same batches
+        assert borders(tiles, 4, 2) == borders(tiles, 8, 1)
 
 
 def test_epochs_differ_and_repeat() -> None:

@@ -266,10 +266,37 @@ def test_areas_are_those_of_the_estimator(here: Path) -> None:
         row = told["per_class"][name]
         assert row["mapped"] == mapped[name]
         assert row["area"] == round(expected.area.value[k], 6)
-        assert row["area_ci95"] == [round(end[k], 6) for end in expected.area.interval]
+        ends = [round(end[k], 6) for end in expected.area.interval(45.0)]
+        assert row["area_ci95"] == (ends if np.isfinite(ends).all() else None)
+        low, high = row["recall_ci95"] or (0, 1)
+        assert 0 <= low <= high <= 1
+    before = _files(here / "reports")
     wrong = SECTION.model_copy(update={"areas": {"trees": 1.0}})
     with pytest.raises(ClassError, match="mapped area of each class"):
         evaluate.run(wrong, little.ENGINE, little.UNTRACKED)
+    assert _files(here / "reports") == before
+
+
+def test_what_else_lies_in_a_folder_stays(here: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "paper" / "figures" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.touch()
+    out = str(mine.parent.parent)
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED, "models", out=out)
+    assert mine.is_file()
+    with pytest.raises(BundleError, match="a folder of its own"):
+        evaluate.run(SECTION, little.ENGINE, little.UNTRACKED, "models", out="reports")
+    assert not (here / "reports" / "metrics.json").exists()
+    (here / "reports" / "figures").mkdir(parents=True)
+    (here / "reports" / "figures" / "errors_of_another_task.png").touch()
+    evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
+    assert not (here / "reports" / "figures" / "errors_of_another_task.png").exists()
+
+
+def test_tiles_of_classes_that_are_all_unknown_are_refused(here: Path, tmp_path: Path) -> None:
+    little.store(tmp_path / "tiles", Classes(("snow", "ice", "building")), (9, 3, 2))
+    with pytest.raises(BundleError, match=r"got none: the store's are snow, ice\."):
+        evaluate.run(SECTION, little.ENGINE, little.UNTRACKED, store=str(tmp_path / "tiles"))
 
 
 def test_any_bundle_is_measured_on_any_store_and_the_reports_stay(

@@ -143,7 +143,7 @@ def test_weakest_names_class_and_confusion() -> None:
     assert found == metrics.Weakest("grassland", 0.6, 5, "trees", 2)
     assert found.sentence() == (
         "Weakest class: grassland (60.0% of its 5 tiles found), "
-        "mostly mistaken for trees (2 tiles)."
+        "most often mistaken for trees (2 tiles)."
     )
 
 

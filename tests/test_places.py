@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from pipeline.errors import StoreError
 from pipeline.places import Places
+from pipeline.resampling import Resampling
 
 NAN = float("nan")
 
@@ -61,10 +63,15 @@ def test_tiles_that_lie_nowhere_stand_alone() -> None:
         Places.of(index, range(3), "block")
 
 
-@pytest.mark.parametrize("sources", ["aaaa", "abcd"])
-def test_one_place_for_all_or_a_place_a_tile_resamples_tiles(sources: str) -> None:
-    index = _index([{"source": name} for name in sources])
-    assert Places.of(index, range(4), "scene").over == "tiles"
+def test_a_place_a_tile_resamples_tiles_and_one_place_for_all_nothing() -> None:
+    each = _index([{"source": name} for name in "abcd"])
+    assert Places.of(each, range(4), "scene").over == "tiles"
+    one = Places.of(_index([{"source": "a"}] * 4), range(4), "scene")
+    assert (one.over, set(one.names)) == ("scenes", {"a"})
+    hits = np.array([1.0, 0.0, 1.0, 1.0])
+    again = Resampling.of(one)
+    ends = again.share(hits, np.ones(4, bool), np.full(len(again.weights), 0.75))
+    assert np.isnan(ends).all()
 
 
 def test_what_is_wanted_is_what_is_taken() -> None:

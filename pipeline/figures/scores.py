@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -116,8 +116,12 @@ def precision_recall(evidence: Evidence, values: Sequence[float | None], title: 
     axes = figure.add_subplot()
     curves = [ranking.precisions(ladder) for ladder in _ladders(evidence)]
     ends = [int((recall < 1).sum()) + 1 for recall, _ in curves]  # all that is found is found
-    shown = [(x[:end], y[:end]) for (x, y), end in zip(curves, ends, strict=True)]
-    _curves(axes, evidence, shown, values)
+    # Steps, as the average precision adds them up.
+    shown = [
+        (np.r_[0.0, x[:end]], np.r_[y[:1], y[:end]])
+        for (x, y), end in zip(curves, ends, strict=True)
+    ]
+    _curves(axes, evidence, shown, values, drawstyle="steps")
     axes.set(xlim=(0, 101), ylim=(0, 101), xlabel="recall", ylabel="precision")
     _legend(figure, axes, "class: average precision")
     return figure
@@ -138,13 +142,19 @@ def _corner(curves: Sequence[tuple[Floats, Floats]], values: Sequence[float | No
 
 
 def _curves(
-    axes: Axes, evidence: Evidence, curves: Sequence[Any], values: Sequence[float | None]
+    axes: Axes,
+    evidence: Evidence,
+    curves: Sequence[Any],
+    values: Sequence[float | None],
+    drawstyle: Literal["default", "steps"] = "default",
 ) -> None:
     looks = zip(evidence.classes, evidence.classes.colours, curves, values, strict=True)
     for name, colour, (x, y), value in looks:
         if value is not None:
             label = f"{name}: {value:.4f}"
-            axes.plot(100 * x, 100 * y, color=colour, linewidth=1.8, label=label)
+            axes.plot(
+                100 * x, 100 * y, color=colour, linewidth=1.8, label=label, drawstyle=drawstyle
+            )
     _plain(axes)
     _percent(axes, "x", "y")
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pipeline.trained import Trained
 
 SCRIPTS = (
-    "core.js", "engine.js", "maps.js", "tile.js", "views.js", "confusion.js", "bench.js", "explorer.js",
-    "network.js",
+    "core.js", "engine.js", "maps.js", "tile.js", "views.js", "confusion.js", "bench.js",
+    "explorer.js", "network.js",
 )  # fmt: skip
 THUMB = 720  # dots across
 STEPS = 33  # of a colour map; a script fills in those between

@@ -26,6 +26,7 @@ from pipeline import (
 )
 from pipeline.beside import Baseline
 from pipeline.breakdown import Row
+from pipeline.errors import BundleError
 from pipeline.evidence import Evidence
 from pipeline.matching import UNKNOWN
 from pipeline.measuring import Measurement
@@ -62,7 +63,11 @@ def run(
     else:
         trained = Trained.matched(engine, Path(store or TILES), Path(bundle or MODELS))
     reports = Path(out) if out else REPORTS if own else _elsewhere(trained)
-    shutil.rmtree(reports / results.FIGURES, ignore_errors=True)  # of a network of another task
+    if not own and reports.resolve() == REPORTS.resolve():
+        raise BundleError(
+            f"Expected --out to be a folder of its own for a bundle or a store of one's own, got "
+            f"{out}, where the pipeline's reports are. Name another folder, or leave --out away."
+        )
     task = reconstruct if trained.bundle.reconstructs else classify
     summary = task(trained, evaluate, reports)
     if reports == REPORTS and own:
@@ -80,6 +85,8 @@ def _elsewhere(trained: Trained) -> Path:
 def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict[str, Any]:
     """Measures, confusion matrix, every tile's prediction, and accuracy by scene or place."""
     split, whole = evaluate.split, trained.bundle
+    if evaluate.areas is not None:  # before the network runs
+        assessment.check_areas(whole.classes, evaluate.areas)
     trained = trained.heard(evaluate)
     members = trained.opinions(split, evaluate.batch_size)
     votes = {
@@ -92,6 +99,12 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
     else:
         probabilities = trained.probabilities(split, evaluate.batch_size)
     found = gather(trained, probabilities, split, evaluate.places)
+    if not found.ids:
+        raise BundleError(
+            f"Expected {split} tiles of a class that the network knows "
+            f"({', '.join(whole.classes)}), got none: the store's are "
+            f"{', '.join(name for name, tiles in trained.store.counts[split].items() if tiles)}."
+        )
     measured = Measurement.of(found)
     summary = assess(measured, trained, evaluate)
     if members:
@@ -106,6 +119,7 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
         )
         summary["ensemble"] = {"vote": evaluate.vote, "tta": evaluate.tta, **told}
     rows = _rows(measured, trained.store, split)
+    forget_figures(reports)
     results.write(summary, found, rows, reports)
     draw(measured, summary, rows, split, reports / results.FIGURES)
     wrong = mistakes.Measured.of(trained.store, split, found.ids, found.actual, found.probabilities)
@@ -117,6 +131,12 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
     for sentence in _leaked(trained, split):
         console.warn(sentence)
     return summary
+
+
+def forget_figures(reports: Path) -> None:
+    """Remove figures of a network of another task, where the folder is the pipeline's own."""
+    if reports == REPORTS:
+        shutil.rmtree(reports / results.FIGURES, ignore_errors=True)
 
 
 def _leaked(trained: Trained, split: str) -> list[str]:
@@ -172,6 +192,7 @@ def reconstruct(trained: Trained, evaluate: EvaluateSection, reports: Path) -> d
     errors = trained.errors(split, evaluate.batch_size)
     summary = reconstruction.summarize(errors, trained.deviation, store.bands)
     of_tiles = errors.of_tiles(trained.deviation)
+    forget_figures(reports)
     results.write_metrics(summary, reports / results.METRICS)
     none = np.zeros((0, 0), np.int64)
     results.write_confusion(none, store.classes, reports / results.CONFUSION)
