@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pipeline import bundle
 from pipeline.bundle import load
 from pipeline.errors import DivergenceError
 from pipeline.schema import EngineSection
@@ -138,6 +139,30 @@ def test_where_all_are_damaged_training_starts_afresh(place: Path) -> None:
     assert "which is damaged.\nStarts afresh: no whole checkpoint is left." in output
     assert "other devices" not in output
     assert load().digest == whole
+
+
+def test_a_training_that_was_stopped_early_is_over_when_it_goes_on(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resuming.Resumable.__init__, "__defaults__", (0.0,))
+    options = sections(train={"patience": 1, "epochs": 30}, optimizer={"lr": 1e-9})
+    train.run(**options)
+    table, whole = Path("reports/train/curves.csv"), load().digest
+    curves = table.read_bytes()
+    assert curves.count(b"\n") == 1 + 2
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(bundle, "save", killed)  # after the last epoch, and before the bundle
+        train.run(**options)
+    capsys.readouterr()
+    train.run(**options)
+    assert (table.read_bytes(), load().digest) == (curves, whole)
+    output = capsys.readouterr().out
+    assert "Goes on after epoch 2" in output
+    assert "epoch 3/" not in output
 
 
 def test_other_parameters_start_afresh_and_say_so(place: Path) -> None:

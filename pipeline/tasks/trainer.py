@@ -141,7 +141,15 @@ def early_stopping(measure: str, patience: int | None) -> list[pl.Callback]:
     """Stops when a measure has not gained for ``patience`` epochs."""
     if patience is None:
         return []
-    return [EarlyStopping(measure, patience=patience, mode=direction(measure))]
+    return [Patience(measure, patience=patience, mode=direction(measure))]
+
+
+class Patience(EarlyStopping):
+    """Lightning's, which forgets that it stopped a training when that one goes on from its end."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Train no further; what it waited comes from the checkpoint."""
+        trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
 def quiet() -> None:
