@@ -20,8 +20,8 @@ from pipeline.network import Network
 from pipeline.stopping import Stopper
 from pipeline.store import Store
 from pipeline.tasks.fitting import Fitting, Kept, Learning, Plan, prepare
+from pipeline.tasks.folders import key_of, member_folder
 from pipeline.tasks.ranks import together
-from pipeline.tasks.resuming import member_folder
 
 
 def plans(plan: Plan) -> list[Plan]:
@@ -119,7 +119,7 @@ def one_by_one(
         ready = waiting[0]
         with marked(f"{name_of(ready, each[ready])}: "):
             fitting = begin(ready)
-        same = {"parameters and tiles": folder.name, "precision": str(fitting.trainer.precision)}
+        same = {"parameters and tiles": key_of(folder), "precision": str(fitting.trainer.precision)}
         stack.enter_context(together(fitting.trainer, stopper, same))
         # Where ranks share no folder, rank zero knows which are trained already.
         for member in fitting.trainer.strategy.broadcast(list(waiting)):

@@ -28,8 +28,8 @@ from pipeline.network import Network
 from pipeline.stopping import GRACE, Stopped, Stopper
 from pipeline.store import Store
 from pipeline.tasks.fitting import Fitting, Plan, prepare
+from pipeline.tasks.folders import member_folder
 from pipeline.tasks.lifeline import words
-from pipeline.tasks.resuming import member_folder
 from pipeline.tracking.lightning import RunLogger
 
 GPUS = "CUDA_VISIBLE_DEVICES"

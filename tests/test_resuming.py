@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from pipeline.bundle import load
 from pipeline.errors import DivergenceError
 from pipeline.schema import EngineSection
 from pipeline.stages import train
-from pipeline.tasks import resuming
+from pipeline.tasks import folders, resuming
 from pipeline.tasks.learner import Learner
 from pipeline.tasks.resuming import Place
 from tests import little
@@ -154,9 +156,10 @@ def test_a_training_that_was_stopped_early_is_over_when_it_goes_on(
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(bundle, "save", killed)  # after the last epoch, and before the bundle
-        train.run(**options)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(**options)
     capsys.readouterr()
     train.run(**options)
     assert (table.read_bytes(), load().digest) == (curves, whole)
@@ -198,6 +201,60 @@ def test_a_training_that_diverged_says_so_when_it_goes_on(
     train.run(**sections(train=options))  # on another machine, say
     assert "Goes on after epoch 2 of a training that diverged" in capsys.readouterr().out
     assert not [path for path in place.glob(".checkpoints/*") if path.is_dir()]
+
+
+def test_what_was_broken_off_is_told_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kill_after(place, 2)
+    for seed, told in ((5, True), (6, False)):
+        train.run(**sections(train={"epochs": 1, "seed": seed}))
+        assert ("Starts afresh" in capsys.readouterr().out) is told
+    assert "Goes on after epoch" in finish(place)
+
+
+def test_a_queued_experiment_keeps_its_checkpoints_in_the_project(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = [place / ".dvc/tmp/exps" / name for name in ("tmpa", "tmpb")]
+    for copy in copies:
+        copy.mkdir(parents=True)
+        shutil.copytree(place / "data", copy / "data")
+        shutil.copy(place / "go.py", copy)
+    monkeypatch.setenv("DVC_ROOT", str(place))
+    with begin(copies[0]) as process:
+        while epochs(place) < 2 and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    shutil.rmtree(copies[0])  # as DVC does
+    assert "Goes on after epoch" in finish(copies[1])
+    assert not list(place.glob(".checkpoints/*"))
+
+
+def test_of_two_like_trainings_at_once_each_has_a_folder_of_its_own(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = place / ".checkpoints"
+    with folders.own(root, "k") as (first, again):
+        assert (first, again) == (root / "k", False)
+        (first / "ranks1-32-epoch000001-step000000-0.ckpt").touch()
+        with suppress(KeyboardInterrupt), folders.own(root, "k") as (second, again):
+            assert (second, again) == (root / "k-2", False)
+            assert folders.key_of(second) == folders.key_of(first) == "k"
+            raise KeyboardInterrupt
+        assert f"in {first}: this one keeps its checkpoints in {second}.\n" in (
+            capsys.readouterr().out
+        )
+        assert folders.other_than(root / "l") is None  # the one that there is runs
+        for name in "abcd":  # none of which the one that runs is counted to
+            (root / name).mkdir()
+            (root / name / "ranks1-32-epoch000001-step000000-0.ckpt").touch()
+        folders.forget_oldest(root)
+        assert len([name for name in "abcd" if (root / name).exists()]) == 3
+        assert first.exists()
+        with folders.own(root, "k") as (third, again):
+            assert (third, again) == (second, True)
+    assert not list(root.glob("k*"))
+    with folders.own(root, "k") as (last, again):
+        assert (last, again) == (first, False)
 
 
 def test_few_broken_off_trainings_are_kept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,11 +22,11 @@ from pipeline.stopping import Stopper
 from pipeline.store import Store
 from pipeline.tasks import curves
 from pipeline.tasks.fitting import Fitting, Learning, Plan
+from pipeline.tasks.folders import key_of, member_folder, own
 from pipeline.tasks.ranks import together
-from pipeline.tasks.resuming import forget_oldest, member_folder
 from pipeline.tracking import Dataset, LaterRun, Run, start
 from pipeline.tracking.lightning import RunCheck
-from pipeline.tracking.place import rank_zero
+from pipeline.tracking.place import project_root, rank_zero
 from pipeline.trained import Trained
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 MODELS = Path("models")
 CURVES = Path("reports/train/curves.csv")
 FALLING = ("cosine", "one_cycle")  # schedules that end near a rate of 0
-CHECKPOINTS = Path(".checkpoints")  # not an output: DVC removes those before it runs a stage
+CHECKPOINTS = ".checkpoints"  # not an output: DVC removes those before it runs a stage
 
 
 def run(
@@ -81,20 +81,20 @@ def run(
     if digest:
         taken = [learning.taken or {} for learning in ready]
         params["donor"] = {"digest": digest, **(taken[0] if len(each) == 1 else {"members": taken})}
-    folder = CHECKPOINTS / _key(params, store.digest)
+    key = _key(params, store.digest)
     opening = partial(
         start,
         tracking,
         params=composed or params,
         overrides=overrides,
         data=facts_of(store),
-        training=folder.name,
-        again=folder.is_dir(),
         donor=digest,
     )
-    with LaterRun(opening) as record, Stopper(record.end) as stopper:
-        if rank_zero():
-            folder.mkdir(parents=True, exist_ok=True)
+    with (
+        _own(key) as (folder, again),
+        LaterRun(partial(opening, training=folder.name, again=again)) as record,
+        Stopper(record.end) as stopper,
+    ):
         training = Training(each, ready, donors, store, folder, record, stopper)
         trained = training.single() if len(each) == 1 else training.ensemble()
         if trained is None:
@@ -114,8 +114,16 @@ def run(
         record.tag("model_digest", kept.digest)
         record.artifact(MODELS, "model")
         record.artifact(CURVES, "train")
-    shutil.rmtree(folder, ignore_errors=True)
-    forget_oldest(CHECKPOINTS)
+
+
+def _own(key: str) -> AbstractContextManager[tuple[Path, bool]]:
+    """The folder of the checkpoints, and whether a training was broken off there.
+
+    It lies in the project's root: the copy that DVC makes for a queued experiment goes with it.
+    """
+    root = project_root()
+    checkpoints = Path(CHECKPOINTS) if root == Path.cwd() else root / CHECKPOINTS
+    return own(checkpoints, key) if rank_zero() else nullcontext((checkpoints / key, False))
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,7 @@ class Training:
         """Train the network; None but on rank zero."""
         fitting = self._fitting(0, self.folder, CURVES)
         same = {
-            "parameters and tiles": self.folder.name,
+            "parameters and tiles": key_of(self.folder),
             "precision": str(fitting.trainer.precision),
         }
         with together(fitting.trainer, self.stopper, same):

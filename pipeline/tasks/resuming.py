@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +14,16 @@ from typing import Any, NamedTuple
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
-from pipeline.bundle import WEIGHTS
 from pipeline.console import say
 from pipeline.errors import DivergenceError
 from pipeline.stopping import Stopped, Stopper
+from pipeline.tasks.folders import TOLD, other_than
 from pipeline.tasks.learner import Learner
 
 KEPT = 2  # should the newest be damaged, there is the one before
 EVERY = 1.0  # seconds from one checkpoint to the next at least: small sets have short epochs
 BRIEF = 3.0  # seconds until a rank knows the signal that another one got
-MEMBER = "member"
 DIVERGED = "diverged"  # a file in the folder of a training that did
-BROKEN_OFF = 3  # trainings of other parameters or data whose checkpoints are kept
 
 
 class Place(NamedTuple):
@@ -190,14 +187,13 @@ def last_whole(folder: Path, trainer: pl.Trainer) -> Path | None:
             return path
         talk(f"Passed over {path}, which is damaged.")
         damaged = True
-    whole = training_of(folder)
-    others = _by_age(whole.parent)
     if damaged:
         talk("Starts afresh: no whole checkpoint is left.")
     elif any(folder.glob("*epoch*.ckpt")):
         talk("Starts afresh: training was broken off on other devices or in another precision.")
-    elif others and whole not in others:
-        talk(f"Starts afresh: {others[0]} was broken off with other parameters or tiles.")
+    elif other := other_than(folder):
+        talk(f"Starts afresh: {other} was broken off with other parameters or tiles.")
+        (other / TOLD).touch()  # not at each training from now on
     return None
 
 
@@ -208,30 +204,6 @@ def _why(folder: Path) -> str:
         " of a training that diverged, and so will this one, as its parameters are the same. "
         "Others start afresh, such as a lower optimizer.lr."
     )
-
-
-def forget_oldest(root: Path) -> None:
-    """Keep few of the trainings that were broken off."""
-    for folder in _by_age(root)[BROKEN_OFF:]:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def member_folder(folder: Path, member: int) -> Path:
-    """Where a member of an ensemble keeps its own, in the folder of the training."""
-    return folder / f"{MEMBER}{member}"
-
-
-def training_of(folder: Path) -> Path:
-    """The folder of the training that a folder is of, or is one of a member of."""
-    return folder.parent if folder.name.startswith(MEMBER) else folder
-
-
-def _by_age(root: Path) -> list[Path]:
-    """Folders that hold a checkpoint to go on from, or a member that is done, the newest first."""
-    held = [*root.glob("*/*epoch*.ckpt"), *root.glob(f"*/{MEMBER}*/*epoch*.ckpt")]
-    held += root.glob(f"*/{MEMBER}*/{WEIGHTS}")
-    folders = {training_of(path.parent) for path in held}
-    return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def _stem(trainer: pl.Trainer) -> str:
