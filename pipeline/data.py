@@ -197,7 +197,11 @@ class Chunks:
 
 
 class PlainBatches:
-    """A split in its order, untouched, once: one rank's slice of it."""
+    """A split in its order, untouched, once: one rank's slice of it.
+
+    A rank that gets no tiles has a batch of none: without one Lightning would leave its validation
+    out, and the sums over all ranks would wait for it.
+    """
 
     def __init__(self, tiles: Tiles, *, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
         self.tiles = tiles
@@ -206,9 +210,14 @@ class PlainBatches:
         self.rows = range(start, stop)
 
     def __len__(self) -> int:
-        return math.ceil(len(self.rows) / self.batch_size)
+        return max(1, math.ceil(len(self.rows) / self.batch_size))
 
     def __iter__(self) -> Iterator[Batch]:
+        if not self.rows:
+            height, width, bands = self.tiles.tile_shape
+            pixels = torch.empty(0, bands, height, width, device=self.tiles.device)
+            yield Batch(pixels, self.tiles.labels[:0].long(), 1.0)
+            return
         self.tiles.start(Order(len(self.tiles), self.tiles.tile_bytes))
         for start in range(0, len(self.rows), self.batch_size):
             rows = np.asarray(self.rows[start : start + self.batch_size])
@@ -286,11 +295,11 @@ class TileData(pl.LightningDataModule):
     def _counts(self, epoch: int) -> Rows | None:
         """How often each training tile comes in an epoch; None for once."""
         tiles, seed = self.splits["train"], self.options.seed
-        sample = bootstrap(len(tiles), seed) if self.options.bootstrap else None
+        if self.options.bootstrap:
+            return bootstrap(len(tiles), seed)
         if self.factors is None:
-            return sample
-        labels = tiles.labels.cpu().numpy()
-        return sampling.draw(labels, self.factors, seed=seed, epoch=epoch, sample=sample)
+            return None
+        return sampling.draw(tiles.labels.cpu().numpy(), self.factors, seed=seed, epoch=epoch)
 
     def val_dataloader(self) -> PlainBatches:
         """The validation split, each tile on one rank."""

@@ -46,14 +46,7 @@ def factors(
     return chosen
 
 
-def draw(
-    labels: NDArray[np.int64],
-    chosen: NDArray[np.float64],
-    *,
-    seed: int,
-    epoch: int,
-    sample: Rows | None = None,
-) -> Rows:
+def draw(labels: NDArray[np.int64], chosen: NDArray[np.float64], *, seed: int, epoch: int) -> Rows:
     """How often each tile (N,) comes in an epoch; N in sum, and anew in each epoch.
 
     Systematic sampling (Madow and Madow 1944): the times that tiles are expected are laid end to
@@ -65,12 +58,11 @@ def draw(
         chosen: Factor of each class (K,).
         seed: Of the draw.
         epoch: From 0.
-        sample: How often each tile (N,) is there to be drawn; None for once.
     """
     random = np.random.default_rng(np.random.SeedSequence((seed, epoch), spawn_key=(1,)))
     rows = random.permutation(len(labels))
     rows = rows[np.argsort(labels[rows], kind="stable")]
-    ends = np.cumsum(chosen[labels[rows]] * (1 if sample is None else sample[rows]))
+    ends = np.cumsum(chosen[labels[rows]])
     teeth = np.floor(ends / ends[-1] * len(labels) + random.random()).astype(np.int64)
     teeth[-1] = len(labels)
     counts: Rows = np.empty_like(teeth)

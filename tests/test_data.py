@@ -259,5 +259,6 @@ def test_plain_batches_are_disjoint_and_counts_over_ranks_exact(
     assert torch.equal(cells.reshape(3, 3), expected)
 
 
-def test_more_ranks_than_tiles_leave_some_without_validation() -> None:
-    assert list(PlainBatches(split(1), batch_size=5, rank=1, ranks=2)) == []
+def test_of_more_ranks_than_tiles_some_validate_a_batch_of_none() -> None:
+    (one,) = PlainBatches(split(1), batch_size=5, rank=1, ranks=2)
+    assert len(one.pixels) == len(one.labels) == 0

@@ -43,7 +43,6 @@ def fill(task: Classifier, value: float) -> None:
         ("validation_loss", [(0.5, 1.0), (0.9, 2.0), (0.8, 0.5), (0.9, 0.6)], 3),
         ("validation_accuracy", [(0.9, 2.0), (0.9, 1.0), (0.9, 1.5)], 2),  # a tie
         ("validation_loss", [(0.5, NAN), (0.5, 3.0), (0.5, NAN)], 2),
-        ("validation_loss", [(0.5, NAN)], 1),
     ],
 )
 def test_the_best_epoch_s_weights_stay(
@@ -53,8 +52,13 @@ def test_the_best_epoch_s_weights_stay(
     accuracy, loss = epochs[expected - 1]
     assert (best.epoch, best.accuracy) == (expected, accuracy)
     score = accuracy if measure == "validation_accuracy" else loss
-    assert best.score == score or (math.isnan(best.score) and math.isnan(score))
+    assert best.score == score
     assert set(best.weights["conv1.bias"].tolist()) == {expected}
+
+
+def test_an_epoch_without_a_number_is_not_kept() -> None:
+    best = seen("validation_loss", [(0.5, NAN)])
+    assert (best.epoch, best.weights) == (0, {})
 
 
 def test_what_is_kept_goes_on_with_the_training() -> None:

@@ -53,17 +53,6 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     assert drawn(0, 0) != drawn(1, 0)
 
 
-def test_tiles_that_a_sample_lacks_never_come_and_double_ones_twice_as_often() -> None:
-    labels, sample = np.repeat([0, 1], [40, 10]), np.tile([0, 1, 1, 1, 2], 10)
-    drawn = [
-        draw(labels, np.array([1.0, 4.0]), seed=0, epoch=epoch, sample=sample)
-        for epoch in range(2000)
-    ]
-    assert {int(counts.sum()) for counts in drawn} == {50}
-    expected = sample * np.repeat([1, 4], [40, 10]) * 50 / 80
-    assert np.mean(drawn, axis=0) == pytest.approx(expected, abs=0.06)
-
-
 def test_factors_by_class_and_their_mistakes() -> None:
     tiles = {"trees": 60, "road": 40}
     assert factors("natural", CLASSES, tiles) is None

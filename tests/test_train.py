@@ -16,7 +16,7 @@ import torch
 from pydantic import TypeAdapter
 
 from pipeline import bundle, calibration, metrics
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DivergenceError
 from pipeline.schema import (
     AugmentSection,
     DataSection,
@@ -35,7 +35,7 @@ from pipeline.tasks.fitting import Plan
 from pipeline.tasks.keeping import direction
 from pipeline.tasks.trainer import make, precision
 from pipeline.types import Classes
-from tests import little
+from tests import forked, little
 
 HERE = Path(__file__).resolve().parent.parent
 TRAIN = {
@@ -220,6 +220,26 @@ def test_the_direction_of_a_measure(measure: str, expected: str) -> None:
     assert direction(measure) == expected
 
 
+def test_a_validation_loss_that_is_no_number_stops_training_before_a_bundle(place: Path) -> None:
+    options = sections(
+        train={"epochs": 2, "average": 0.9}, augment={"noise": 1e30},
+        layers={"relu1": {"_target_": "torch.nn.BatchNorm2d"}},
+    )  # fmt: skip
+    told = r"validation loss, got nan after epoch 1, step 6, at.*0\.01: relu1\.running_.*augment"
+    with pytest.raises(DivergenceError, match=told):
+        train.run(**options)
+    assert not (place / "models").exists()
+
+
+def test_a_loss_far_above_that_of_guessing_is_warned_of(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for lr, warned in ((0.01, False), (1000.0, True)):
+        train.run(**sections(train={"epochs": 1}, optimizer={"lr": lr}))
+        told = "where guessing has 1.1: training diverged. Lower optimizer.lr, now 1000"
+        assert (told in capsys.readouterr().err) is warned
+
+
 DRAW: dict[str, Any] = {
     "model": {"layers": little.AUTOENCODER, "task": "reconstruct"},
     "loss": {"name": "squared_error"},
@@ -297,6 +317,35 @@ def test_two_processes_train_as_one_does(place: Path) -> None:
         assert one == pytest.approx(other, rel=1e-3)
     for key, value in bundle.load().network.state_dict().items():
         torch.testing.assert_close(both.network.state_dict()[key], value, rtol=0, atol=1e-5)
+
+
+def test_a_rank_without_validation_tiles_waits_for_those_that_have_some(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("one", "two")]
+    for place in places:
+        (place / "data").mkdir(parents=True)
+        little.store(place / "data/tiles", counts=(90, 1, 31))
+    options = {"train": {"batch_size": 8, "epochs": 2}}
+    where = {"strategy": "ddp", "num_nodes": 2}
+    ranks = forked.Training(places, {**options, "trainer": where})
+    assert ranks.run() == [0, 0], ranks.said()
+    both = curves(places[0])
+    alone = forked.Training([places[1]], {"train": {"batch_size": 16, "epochs": 2}})
+    assert alone.run() == [0], alone.said()
+    for one, other in zip(curves(places[1]), both, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+
+
+def test_ranks_that_diverge_say_so_in_one_line(tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("one", "two")]
+    for place in places:
+        (place / "data").mkdir(parents=True)
+        little.store(place / "data/tiles")
+    where = {"strategy": "ddp", "num_nodes": 2}
+    ranks = forked.Training(places, {"trainer": where}, ("nan", 1, 3))
+    assert ranks.run() == [1, 1], ranks.said()
+    for said in ranks.said():
+        assert "a loss of nan on rank 1" in said.splitlines()[-1]
+        assert "deprecated" not in said
 
 
 WATCHED = SCRIPT.replace(

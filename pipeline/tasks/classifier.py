@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -104,6 +105,11 @@ class Classifier(Learner):
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float32), False)
         # What all tiles weigh, if they weigh the same.
         self.each = float(weights[0]) if (weights == weights[0]).all() else None
+
+    @property
+    def guessing(self) -> float:
+        """Loss of a network that gives all classes the same probability."""
+        return math.log(len(self.network.classes))
 
     def sums(self) -> Counts:
         """Count loss and confusion."""

@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 
 class Lengths(NamedTuple):
@@ -28,6 +29,20 @@ def culprit(lengths: Lengths) -> str:
         f"each layer's is finite, but together they overflow, and that of {longest} is the "
         f"longest, {each[longest]:.3g}"
     )
+
+
+def unsound(network: nn.Module, rate: float, clip: float | None) -> str:
+    """What a network has that gives no finite outputs, and what to do."""
+    state = network.state_dict().items()
+    bad = next((name for name, value in state if not torch.isfinite(value).all()), None)
+    if bad is None:
+        return f"all weights are finite, but what they give overflows. {remedy(rate, clip)}"
+    if bad.rpartition(".")[2].startswith("running_"):
+        return (
+            f"{bad}, measured on the training tiles, overflowed. Lower what augment does to "
+            f"pixels, or optimizer.lr, now {rate:g}."
+        )
+    return f"{bad} is not finite. {remedy(rate, clip)}"
 
 
 def remedy(rate: float, clip: float | None) -> str:

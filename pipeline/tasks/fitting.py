@@ -12,8 +12,9 @@ import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
 
-from pipeline.console import say
+from pipeline.console import say, warn
 from pipeline.data import TileData
+from pipeline.errors import TrainingError
 from pipeline.network import Network, build
 from pipeline.optimization import class_weights
 from pipeline.order import steps
@@ -22,6 +23,7 @@ from pipeline.stopping import Stopped, Stopper
 from pipeline.tasks import trainer as trainers
 from pipeline.tasks.classifier import Classifier
 from pipeline.tasks.curves import Curves
+from pipeline.tasks.divergence import remedy
 from pipeline.tasks.keeping import Best
 from pipeline.tasks.learner import Learner
 from pipeline.tasks.reconstructor import Reconstructor
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 
 # The sections that decide what comes out; the others say where it happens.
 DECIDING = ("model", "init", "augment", "optimizer", "schedule", "loss", "train")
+LOST = 10  # times the loss of guessing: what learned anything is far below
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,17 @@ class Fitting:
 
     def _kept(self) -> Kept:
         best = self.best
-        assert best.epoch, "an epoch or more was trained and measured"
+        if not best.epoch:
+            raise TrainingError(
+                f"Expected an epoch with a number for {best.measure}, got nan in each; set "
+                "train.monitor to another measure."
+            )
+        if best.loss > LOST * self.task.guessing:
+            warn(
+                f"the epoch that is kept has a validation loss of {best.loss:.3g}, where guessing "
+                f"has {self.task.guessing:.3g}: training diverged. "
+                f"{remedy(self.task.optimizer.lr, self.task.clip)}"
+            )
         self.task.final.load_state_dict(best.weights)
         return Kept(self.task.final, best.epoch, best.measure, best.score, best.accuracy)
 

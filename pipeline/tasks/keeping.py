@@ -44,7 +44,7 @@ class Best(pl.Callback):
         assert isinstance(pl_module, Learner)
         found = {key: float(value) for key, value in trainer.callback_metrics.items()}
         score, loss = found[self.measure], found["validation_loss"]
-        if self.epoch and not self._better(score, loss):
+        if math.isnan(score) or (self.epoch and not self._better(score, loss)):
             return
         self.epoch, self.score, self.loss = trainer.current_epoch + 1, score, loss
         self.accuracy = found.get("validation_accuracy", math.nan)
@@ -56,7 +56,7 @@ class Best(pl.Callback):
         if score == self.score:
             return loss < self.loss
         sign = 1 if direction(self.measure) == "max" else -1
-        return math.isnan(self.score) or sign * score > sign * self.score
+        return sign * score > sign * self.score
 
 
 def direction(measure: str) -> Literal["min", "max"]:

@@ -22,7 +22,7 @@ from pipeline.errors import DivergenceError
 from pipeline.network import Network
 from pipeline.tasks import midway
 from pipeline.tasks.averages import Average, Tail
-from pipeline.tasks.divergence import Lengths, culprit, remedy
+from pipeline.tasks.divergence import Lengths, culprit, remedy, unsound
 from pipeline.tasks.norms import refresh
 from pipeline.tasks.rectifiers import Rectifiers
 from pipeline.tasks.sums import Sums, total_of
@@ -106,6 +106,11 @@ class Learner(pl.LightningModule):
     def weight_of(self, batch: Batch) -> Tensor | float:
         """Weight of a batch in the mean over all tiles."""
         raise NotImplementedError
+
+    @property
+    def guessing(self) -> float:
+        """Loss of a network that has learned nothing: here of one that gives the mean pixel."""
+        return 1.0
 
     def sums(self) -> Sums:
         """An empty sheet to count on."""
@@ -288,6 +293,8 @@ class Learner(pl.LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Count in float32, whatever the training's precision; not compiled, as nobody hooks in."""
+        if not len(batch.labels):  # of a rank that gets none of few tiles
+            return
         with torch.autocast(self.device.type, enabled=False), self.rectifiers.watching(self.final):
             outputs = self.final.forward(batch.pixels)
         loss = self.loss_of(outputs, batch)
@@ -302,11 +309,18 @@ class Learner(pl.LightningModule):
                 f"Expected a finite training loss, got {trained} in epoch "
                 f"{self.current_epoch + 1}; lower optimizer.lr, now {self.optimizer.lr:g}."
             )
+        loss = self.validation_sums.mean(self.trainer)
+        if not math.isfinite(loss):
+            rate = self.optimizer.lr * self._rate(self.steps - 1)
+            raise DivergenceError(
+                f"Expected a finite validation loss, got {loss} after epoch "
+                f"{self.current_epoch + 1}, step {self.steps}, at a learning rate of {rate:.3g}: "
+                f"{unsound(self.final, self.optimizer.lr, self.clip)}"
+            )
         found = self.validation_sums.measures(self.trainer)
         values = {f"validation_{name}": value for name, value in found.items()}
         tell = self.trainer.is_global_zero
         values |= self.rectifiers.measures(partial(total_of, self.trainer), tell=tell)
-        loss = self.validation_sums.mean(self.trainer)
         values |= {"train_loss": trained, "validation_loss": loss}
         values["learning_rate"] = self.optimizer.lr * self._rate(self.steps - 1)
         # Of this rank, whose gradients are all ranks' mean.

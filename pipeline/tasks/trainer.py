@@ -158,6 +158,8 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning's own call of a function that torch deprecated; nothing that a user could change.
     warnings.filterwarnings("ignore", module=r"pytorch_lightning\.utilities\._pytree")
+    # The same, where ranks that diverge tell each other of their losses.
+    warnings.filterwarnings("ignore", message=r"torch\.distributed\S*\.all_gather is deprecated")
     # Frozen batch norms are meant to be.
     warnings.filterwarnings("ignore", message=r"Found \d+ module\(s\) in eval mode")
     # A training that goes on finds its checkpoints there.
