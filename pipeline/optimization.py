@@ -90,7 +90,7 @@ def class_weights(
     weigh the same in sum and the mean weight of a tile is 1; a class without tiles weighs 0.
 
     Raises:
-        ClassError: A weight is given for a class that is not there.
+        ClassError: A weight is given for a class that is not there, or no tile weighs anything.
     """
     if section.name == "squared_error":
         return np.ones(max(1, len(classes)))
@@ -105,4 +105,11 @@ def class_weights(
     for name in wanted:
         if name not in classes.names:
             raise ClassError(f"loss.class_weights has no class {name!r}.{nearest(name, classes)}")
-    return np.array([wanted.get(name, 1.0) for name in classes])
+    weights = np.array([wanted.get(name, 1.0) for name in classes])
+    tiles = np.array([counts.get(name, 0) for name in classes])
+    if tiles.any() and not weights @ tiles:
+        raise ClassError(
+            "Expected training tiles of a class with a weight above 0 in loss.class_weights, got "
+            "none; raise a weight."
+        )
+    return weights

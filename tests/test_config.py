@@ -114,6 +114,13 @@ def test_scenes_to_predict_can_be_replaced() -> None:
             "train.member_models=[lenet]",
             ["train.members above 1 with train.member_models", "got 1"],
         ),
+        (
+            "train={members: 2, member_models: [lenet, lecture, vgg]}",
+            ["train.members of 3 or more", "(lenet, lecture, vgg)", "got 2"],
+        ),
+        ("train.sampling={road: inf}", ["train.sampling.road", "inf", "a finite number"]),
+        ("augment.noise=inf", ["augment.noise", "inf", "overrides", "a finite number"]),
+        ("optimizer.lr=nan", ["optimizer.lr", "nan", "a finite number"]),
         ("train.bootstrap=true", ["train.members above 1 with train.bootstrap", "got 1"]),
         ("train.member_models=[vgg,autoencoder]", ["members that classify", "member autoencoder"]),
         ("evaluate.vote=loud", ["evaluate.vote", "'loud'", "'soft'"]),

@@ -129,6 +129,13 @@ def test_weights_by_hand_default_to_one() -> None:
     assert class_weights(loss("none"), CLASSES, {}).tolist() == [1, 1, 1]
 
 
+def test_weights_that_leave_no_tile_are_refused() -> None:
+    tiles = {"trees": 60, "road": 40}
+    assert class_weights(loss({"trees": 0.0}), CLASSES, tiles).tolist() == [0, 1, 1]
+    with pytest.raises(ClassError, match=r"above 0 in loss\.class_weights, got none; raise"):
+        class_weights(loss({"trees": 0.0, "road": 0.0}), CLASSES, tiles)
+
+
 def test_a_misspelt_class_is_refused() -> None:
     with pytest.raises(ClassError, match=r"'roads'\. Did you mean 'road'\?"):
         class_weights(loss({"roads": 3.0}), CLASSES, {})

@@ -17,4 +17,4 @@ BelowOne = Annotated[float, Field(ge=0.0, lt=1.0)]
 class Section(BaseModel):
     """Base of all sections: nothing unknown, nothing changed after birth."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)

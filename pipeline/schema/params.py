@@ -92,6 +92,12 @@ class Params(Section):
                 f"expected train.members above 1 with train.{key}, which is for networks that "
                 "vote, got 1"
             )
+        if 1 < train.members < len(train.member_models):
+            raise ValueError(
+                f"expected train.members of {len(train.member_models)} or more, one for each name "
+                f"in train.member_models ({', '.join(train.member_models)}), got {train.members}; "
+                "leave train.members out for one of each"
+            )
         if train.bootstrap and train.sampling != "natural":
             raise ValueError(
                 "expected train.sampling=natural with train.bootstrap, which draws tiles by "

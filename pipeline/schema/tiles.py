@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AllowInfNan, Field, model_validator
 
 from pipeline.schema.base import Count, Fraction, Positive, Section, Seed
 
@@ -30,6 +30,8 @@ class TilesSection(Section):
 BandsSetting = list[str] | dict[str, Annotated[int, Field(ge=1)]]
 
 
+Level = Annotated[float, AllowInfNan(True)]  # of a pixel: nan often stands for no data
+
 # Tiles to leave out: ids, or a CSV file with a column tile_id or id.
 Exclude = str | list[str] | None
 
@@ -43,7 +45,7 @@ class FoldersSource(Section):
     labels: Literal["folder", "none"] = "folder"  # none: unlabelled files, at any depth below root
     classes: list[str] | None = None  # None: every folder, sorted
     pattern: str = "*"  # which files of a class folder
-    nodata: float | None = None  # beside the declared one
+    nodata: Level | None = None  # beside the declared one
     alpha_mask: bool = False  # the file's alpha band or mask marks what is valid
     make: list[str] = []  # stages that make this source
     extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
@@ -64,7 +66,7 @@ class ScenesSource(Section):
     attribute: str | None = None  # polygons: the column that holds the class
     tie_break: Literal["largest", "first"] = "largest"  # of the classes over min_purity
     min_purity: Fraction  # share of a tile that its class must cover
-    nodata: float | None = None
+    nodata: Level | None = None
     alpha_mask: bool = False
     make: list[str] = []  # stages that make this source
     extra_scenes: dict[str, str] = {}  # name -> path: what predict maps by default
