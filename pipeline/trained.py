@@ -128,7 +128,11 @@ class Trained:
         """
         each = [self.member(i) for i in range(len(self.bundle.members))]
         bare = [replace(one, bundle=replace(one.bundle, temperature=1.0)) for one in each]
-        return [one.probabilities(split, batch_size) for one in bare]
+        shares = []
+        for i, (one, member) in enumerate(zip(bare, self.bundle.members, strict=True)):
+            with console.marked(f"member {i} ({member.model}): "):
+                shares.append(one.probabilities(split, batch_size))
+        return shares
 
     def errors(self, split: str, batch_size: int) -> Errors:
         """Errors of the reconstructions of a split's tiles, in its order.

@@ -30,6 +30,7 @@ from pipeline.schema import EngineSection, TrackingSection
 from pipeline.stages import train
 from pipeline.store import Store
 from pipeline.tasks.fitting import Plan
+from pipeline.trained import Trained
 from tests import forked, little
 from tests.conftest import ROOT
 from tests.test_train import sections
@@ -116,6 +117,18 @@ def test_members_of_several_models_come_in_turn(
     assert [member.model for member in kept.members] == ["little", "other", "little"]
     assert kept.params["train"]["member_networks"]["other"]["layers"] == OTHER
     assert "member 1 (other): epoch 1/1" in capsys.readouterr().out
+
+
+def test_what_members_say_alone_is_told_with_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, kept = little.ensemble_project(tmp_path)
+    assert len(Trained(store, kept).opinions("validation", 8)) == 3
+    told = [
+        line.partition(": batches of validation: 2")[0]
+        for line in capsys.readouterr().out.splitlines()
+    ]
+    assert told == ["member 0 (mlp)", "member 1 (little)", "member 2 (little)"]
 
 
 def test_side_by_side_gives_the_same_bytes(
