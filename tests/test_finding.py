@@ -174,3 +174,19 @@ def test_a_bundle_that_was_not_measured_is_measured_on_the_tiles_at_hand(
     assert found.data_digest == store.digest
     assert found.params["model.name"] == "little"
     assert found.name == tmp_path.name
+
+
+def test_a_torn_file_is_told_with_where_it_is_from(finder: Finder, place: Path) -> None:
+    (place / "metrics.json").write_text("{")
+    tracking = TrackingSection(
+        enabled=True, experiment="quadband", uri=f"sqlite:///{place}/mlflow.db"
+    )
+    os.environ["DVC_EXP_NAME"] = "torn"
+    try:
+        with start(tracking, params={"model": {"name": "vgg"}}) as run:
+            run.artifact(place / "metrics.json", "evaluate")
+    finally:
+        del os.environ["DVC_EXP_NAME"]
+        (place / "metrics.json").unlink()
+    with pytest.raises(ComparisonError, match=r"JSON in MLflow run \w{8}, metrics\.json, got"):
+        finder.find("torn")

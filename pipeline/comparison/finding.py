@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -76,11 +76,11 @@ class Finder:
         return recorded(run, self.experiment, self.uri)
 
     def _of_record(self, record: Record) -> Outcome:
-        with TemporaryDirectory() as place:
-            copy_files(record.id, ARTIFACTS, Path(place), self.uri)
+        origin = f"MLflow run {record.id[:SHORT]}"
+        with _copied(origin) as place:
+            copy_files(record.id, ARTIFACTS, place, self.uri)
             digest = record.tags.get("data_digest", "")
-            origin = f"MLflow run {record.id[:SHORT]}"
-            return Outcome.read(Path(place), record.name, origin, digest)
+            return Outcome.read(place, record.name, origin, digest)
 
 
 def _ambiguous(run: str, records: Sequence[Record]) -> str:
@@ -147,10 +147,21 @@ def of_revision(run: str) -> Outcome | None:
         kept.repo  # noqa: B018  # looks the revision up
     except (DvcException, SCMError):
         return None
-    with TemporaryDirectory() as place, closing(kept.repo):
+    origin = f"DVC revision {run}"
+    with _copied(origin) as place, closing(kept.repo):
         for name, home in FILES.items():
-            _copy(kept, f"{home}/{name}".removeprefix("./"), Path(place) / name)
-        return Outcome.read(Path(place), run, f"DVC revision {run}")
+            _copy(kept, f"{home}/{name}".removeprefix("./"), place / name)
+        return Outcome.read(place, run, origin)
+
+
+@contextmanager
+def _copied(origin: str) -> Iterator[Path]:
+    """A folder for copies of a run's files; an error names where they are from, not the copy."""
+    with TemporaryDirectory() as place:
+        try:
+            yield Path(place)
+        except ComparisonError as error:
+            raise ComparisonError(str(error).replace(f"{place}/", f"{origin}, ")) from error
 
 
 def _copy(kept: Any, name: str, to: Path) -> None:
