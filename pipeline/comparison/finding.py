@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -13,8 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.answers import Answers, measured
-from pipeline.comparison.outcome import FILES, Outcome, files, params_of
+from pipeline.comparison.outcome import FILES, Outcome, files
 from pipeline.errors import ComparisonError
 from pipeline.tracking.place import project_root
 from pipeline.tracking.reading import ID, Record, copy_files, recorded
@@ -101,36 +99,9 @@ def of_folder(folder: Path) -> Outcome:
     name = (whole.parent if whole.name in FILES.values() else whole).name
     if "metrics.json" in found or "model.json" not in found:
         return Outcome.read(folder, name, f"folder {folder}")
-    return _measured(found["model.json"].parent, name)
+    from pipeline.comparison.unmeasured import measure
 
-
-def _measured(bundle: Path, name: str) -> Outcome:
-    """How a bundle does on the test tiles at hand."""
-    from pipeline.config import load
-    from pipeline.evidence import Evidence
-    from pipeline.places import Places
-    from pipeline.trained import TILES, Trained
-
-    params = load()
-    section = params.evaluate
-    trained = Trained.open(params.engine, TILES, bundle)
-    store, rows = trained.store, trained.store.split_range(section.split)
-    seen = Evidence(
-        tuple(store.index["id"].iloc[rows.start : rows.stop]),
-        store.labels(section.split),
-        trained.probabilities(section.split, section.batch_size),
-        Places.of(store.index, rows, section.places),
-        store.classes,
-    )
-    facts = json.loads((bundle / "model.json").read_text(encoding="utf-8"))
-    return Outcome(
-        name,
-        f"bundle {bundle}, on the {section.split} tiles of {TILES}",
-        measured(seen.actual, seen.predicted, store.classes, seen.places),
-        params_of(None, facts),
-        Answers.of(seen),
-        str(facts["data_digest"]),
-    )
+    return measure(found["model.json"].parent, name)
 
 
 def of_revision(run: str) -> Outcome | None:
