@@ -66,7 +66,7 @@ class Trained:
         if bundle.reconstructs:
             raise BundleError(
                 f"Expected a network that tells classes in {models}, got one that reconstructs its "
-                "tile. Name the bundle of a classifier."
+                "tile. Name a classifier with --bundle."
             )
         match = Match.of(
             Kind(bundle.bands, bundle.classes, bundle.tile_size, str(models)),

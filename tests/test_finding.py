@@ -229,6 +229,15 @@ def test_tiles_of_no_class_that_a_bundle_knows_are_told(elsewhere: Path) -> None
         Finder("sqlite:///none.db", "").find(str(elsewhere))
 
 
+def test_a_bundle_that_reconstructs_can_not_be_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little.drawing_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ComparisonError, match="tell classes, got one in models that reconstructs"):
+        Finder("sqlite:///none.db", "").find("models")
+
+
 def test_a_torn_file_is_told_with_where_it_is_from(finder: Finder, place: Path) -> None:
     (place / "metrics.json").write_text("{")
     tracking = TrackingSection(

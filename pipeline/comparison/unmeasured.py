@@ -11,6 +11,7 @@ from pipeline.comparison.outcome import Outcome, params_of
 from pipeline.config import load
 from pipeline.errors import ComparisonError
 from pipeline.evidence import Evidence
+from pipeline.kept import json_of
 from pipeline.matching import UNKNOWN
 from pipeline.measuring import Measurement
 from pipeline.places import Places
@@ -26,8 +27,13 @@ def measure(bundle: Path, name: str, tiles: Path = TILES) -> Outcome:
     Raises:
         StoreError: The store is missing or torn.
         BundleError: The bundle is, or it can't be used on such tiles.
-        ComparisonError: The network knows none of their classes.
+        ComparisonError: The network tells no classes, or none of theirs.
     """
+    if json_of(bundle / "model.json").get("task") == "reconstruct":
+        raise ComparisonError(
+            f"Expected networks that tell classes, got one in {bundle} that reconstructs its tile. "
+            "Compare the mse of such with dvc exp show or make ui."
+        )
     params = load()
     section = params.evaluate
     trained = Trained.matched(params.engine, tiles, bundle)
