@@ -21,7 +21,7 @@ ORDER = [
     "network", "voting", "ensemble", "selection", "channels", "transfer", "wording", "receptive",
     "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
     "places", "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
-    "breakdown", "assessment", "matching", "paired", "answers", "baselines", "beside",
+    "breakdown", "assessment", "matching", "paired", "kept", "answers", "baselines", "beside",
     "diversity", "ballots", "results", "telling",
     "reconstruction", "bundle", "trained", "picking", "portrait",
     "mapping", "glance", "distortions",
