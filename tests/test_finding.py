@@ -18,7 +18,7 @@ from pipeline import duplicates
 from pipeline.comparison.finding import Finder, of_revision
 from pipeline.comparison.outcome import FILES
 from pipeline.config import compose, load
-from pipeline.errors import ComparisonError, TrackingError
+from pipeline.errors import BundleError, ComparisonError, TrackingError
 from pipeline.schema import TrackingSection
 from pipeline.stages import evaluate
 from pipeline.tracking import start
@@ -225,7 +225,7 @@ def test_tiles_of_no_class_that_a_bundle_knows_are_told(elsewhere: Path) -> None
     shutil.rmtree("data/tiles")
     snow = Classes(("snow", "ice", "rock", "water"))
     little.noise(Path("data/tiles"), little.BANDS, snow, little.SIZE, count=3)
-    with pytest.raises(ComparisonError, match=r"building, trees, water\), got none"):
+    with pytest.raises(BundleError, match=r"building, trees, water\), got none"):
         Finder("sqlite:///none.db", "").find(str(elsewhere))
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline import assessment, console, leaks
+from pipeline import assessment, console
 from pipeline.answers import Answers
 from pipeline.comparison.outcome import Outcome, params_of
 from pipeline.config import load
 from pipeline.errors import ComparisonError
 from pipeline.evidence import Evidence
 from pipeline.kept import json_of
-from pipeline.matching import UNKNOWN
 from pipeline.measuring import Measurement
-from pipeline.places import Places
 from pipeline.trained import TILES, Trained
 
 if TYPE_CHECKING:
-    from pipeline.schema import EvaluateSection
+    pass
 
 
 def measure(bundle: Path, name: str, tiles: Path = TILES) -> Outcome:
@@ -27,7 +25,7 @@ def measure(bundle: Path, name: str, tiles: Path = TILES) -> Outcome:
     Raises:
         StoreError: The store is missing or torn.
         BundleError: The bundle is, or it can't be used on such tiles.
-        ComparisonError: The network tells no classes, or none of theirs.
+        ComparisonError: The network tells no classes.
     """
     if json_of(bundle / "model.json").get("task") == "reconstruct":
         raise ComparisonError(
@@ -37,13 +35,14 @@ def measure(bundle: Path, name: str, tiles: Path = TILES) -> Outcome:
     params = load()
     section = params.evaluate
     trained = Trained.matched(params.engine, tiles, bundle)
-    seen = _seen(trained, section)
+    shares = trained.heard(section).probabilities(section.split, section.batch_size)
+    seen = trained.evidence(shares, section.split, section.places)
     origin = f"bundle {bundle}, on the {section.split} tiles of {tiles}"
     counts = trained.store.counts[section.split]
     if left_out := trained.match.left_out(counts) if trained.match else {}:
         classes = ", ".join(f"{many:,} of {name}" for name, many in left_out.items())
         console.say(f"{name}: tiles of classes that it does not know are left out: {classes}.")
-    for sentence in _leaked(trained, section.split):
+    for sentence in trained.leaked(section.split):
         console.warn(f"{name}: {sentence}")
     return Outcome(
         name,
@@ -55,37 +54,9 @@ def measure(bundle: Path, name: str, tiles: Path = TILES) -> Outcome:
     )
 
 
-def _seen(trained: Trained, section: EvaluateSection) -> Evidence:
-    """What the network says of the tiles whose class it knows."""
-    store, actual = trained.store, trained.labels(section.split)
-    if not (actual != UNKNOWN).any():
-        raise ComparisonError(
-            f"Expected {section.split} tiles of a class that the network tells "
-            f"({', '.join(trained.bundle.classes)}), got none. Compare it on other tiles."
-        )
-    rows = store.split_range(section.split)
-    every = Evidence(
-        tuple(store.index["id"].iloc[rows.start : rows.stop]),
-        actual,
-        trained.heard(section).probabilities(section.split, section.batch_size),
-        Places.of(store.index, rows, section.places),
-        trained.bundle.classes,
-    )
-    return every.part(actual != UNKNOWN)
-
-
 def _measures(seen: Evidence, trained: Trained, left_out: dict[str, int]) -> dict[str, Any]:
     """As ``metrics.json`` has it: classes come last."""
     summary = Measurement.of(seen).summary()
     per_class = summary.pop("per_class")
     summary |= assessment.calibrated(seen, trained.bundle.temperature)
     return summary | ({"left_out": left_out} if left_out else {}) | {"per_class": per_class}
-
-
-def _leaked(trained: Trained, split: str) -> list[str]:
-    """What the network saw in training of the tiles that it is measured on."""
-    store, bundle = trained.store, trained.bundle
-    if bundle.data_digest == store.digest:
-        return leaks.again(store, split)
-    bands = trained.match.bands if trained.match else None
-    return leaks.known(store, split, bands, bundle.tiles)
