@@ -268,6 +268,8 @@ def test_areas_are_those_of_the_estimator(here: Path) -> None:
         assert row["area"] == round(expected.area.value[k], 6)
         ends = [round(end[k], 6) for end in expected.area.interval(45.0)]
         assert row["area_ci95"] == (ends if np.isfinite(ends).all() else None)
+        flat = results.flat({"areas": told}, "test")
+        assert flat[f"test_area/{name}"] == row["area"]
         low, high = row["recall_ci95"] or (0, 1)
         assert 0 <= low <= high <= 1
     before = _files(here / "reports")
