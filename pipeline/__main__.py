@@ -54,9 +54,27 @@ MENDABLE = {
 }
 
 
+class _Mixed(argparse.ArgumentParser):
+    """Takes overrides, runs and so on before, between and after options."""
+
+    _inside = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As ``parse_known_intermixed_args``, which calls this in its turn."""
+        if self._inside:
+            return super().parse_known_args(args, namespace)
+        self._inside = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._inside = False
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pipeline", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", parser_class=_Mixed
+    )
     compose = commands.add_parser(
         "compose", help="write params.yaml from conf/ with overrides; then run dvc repro"
     )

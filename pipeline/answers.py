@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from pipeline import metrics
 from pipeline.errors import ComparisonError
 from pipeline.evidence import Evidence
+from pipeline.kept import columns_of, table_of, torn
 from pipeline.measuring import OF_COUNTS, told
 from pipeline.places import Places
 from pipeline.resampling import Resampling
@@ -41,21 +41,24 @@ class Answers:
         """Read ``predictions.csv``, and the places in ``probabilities.parquet`` if it is there.
 
         Raises:
-            ComparisonError: They hold no answers, or are of other tiles than each other.
+            ComparisonError: They are torn, hold no answers, or are of other tiles than each other.
         """
-        columns = read_columns(predictions)
+        columns = columns_of(predictions)
         if missing := {"tile_id", "actual", "predicted"} - columns.keys():
             raise ComparisonError(
                 f"Expected the columns tile_id, actual and predicted in {predictions}, got no "
                 f"{sorted(missing)[0]}: only networks that tell classes can be compared."
             )
         count = len(columns["tile_id"])
-        confidence = columns.get("confidence", np.full(count, "nan"))
+        try:
+            confidence = columns.get("confidence", np.full(count, "nan")).astype(np.float64)
+        except ValueError as error:
+            raise torn(predictions, "numbers in the column confidence", error) from error
         return cls(
             columns["tile_id"],
             columns["actual"],
             columns["predicted"],
-            confidence.astype(np.float64),
+            confidence,
             None if probabilities is None else _places(probabilities, columns["tile_id"]),
         )
 
@@ -87,20 +90,12 @@ class Answers:
         return Answers(ids, self.actual[at], self.predicted[at], self.confidence[at], places)
 
 
-def read_columns(path: Path) -> dict[str, Names]:
-    """Columns of a CSV file by name, as text."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    cells = np.array(rows, dtype=np.str_).reshape(len(rows), len(header))
-    return {name: cells[:, place] for place, name in enumerate(header)}
-
-
 def _places(path: Path, ids: Names) -> Names | None:
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(path)
+    table = table_of(path)
     if "group" not in table.column_names:
         return None
+    if "tile_id" not in table.column_names:
+        raise torn(path, "a column tile_id", "none")
     known = dict(zip(table["tile_id"].to_pylist(), table["group"].to_pylist(), strict=True))
     if len(known) != len(ids) or not known.keys() >= set(ids.tolist()):
         raise ComparisonError(

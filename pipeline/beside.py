@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import console, paired
-from pipeline.answers import Answers, labels, read_columns, units
+from pipeline.answers import Answers, labels, units
 from pipeline.baselines import NAMES
+from pipeline.kept import baselines_of, columns_of, torn
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,17 +43,22 @@ def rows(reports: Path) -> list[Baseline]:
     """The methods of ``baseline.json``; none where it, or what the network answered, is missing.
 
     None either where the two were measured on other tiles, or the network tells no classes.
+
+    Raises:
+        ComparisonError: One of the files is torn.
     """
     measures, answers = reports / "baseline.json", reports / "baseline.csv"
     predictions = reports / "predictions.csv"
     if not all(path.is_file() for path in (measures, answers, predictions)):
         return []
-    summary = json.loads(measures.read_text(encoding="utf-8"))
-    if "predicted" not in read_columns(predictions) or not summary:
+    summary = baselines_of(measures, (*MEASURES, "accuracy_ci95"))
+    if "predicted" not in columns_of(predictions) or not summary:
         return []
     probabilities = reports / "probabilities.parquet"
     network = Answers.read(predictions, probabilities if probabilities.is_file() else None)
-    columns = read_columns(answers)
+    columns = columns_of(answers)
+    if "tile_id" not in columns:
+        raise torn(answers, "a column tile_id", "none")
     if network.ids.tolist() != columns["tile_id"].tolist():
         return []
     methods = [name for name in summary["methods"] if name in columns]

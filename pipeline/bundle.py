@@ -22,6 +22,7 @@ from torch import Tensor
 from pipeline import naming
 from pipeline.ensemble import Ensemble, Member, heard, member_of, passes
 from pipeline.errors import BundleError, PipelineError
+from pipeline.ground import Ground
 from pipeline.network import Network, build
 from pipeline.spec import offline
 from pipeline.types import Bands, Classes
@@ -45,6 +46,7 @@ class Bundle:
     # How the pixels that it was trained on are spread, as shift.Look tells it; of an old one: {}.
     look: dict[str, Any] = field(default_factory=dict)
     tiles: str = ""  # by which its training tiles are known again, see duplicates.kept
+    ground: Ground = field(default_factory=dict)  # that they lie on, see ground.kept
 
     @property
     def bands(self) -> Bands:
@@ -177,6 +179,7 @@ def save(
     params: dict[str, Any],
     look: dict[str, Any] | None = None,
     tiles: str = "",
+    ground: Ground | None = None,
     root: Path = Path("models"),
 ) -> Bundle:
     """Write a bundle; the same network and parameters give the same bytes."""
@@ -199,6 +202,7 @@ def save(
         "digest": digest,
         "look": look or {},
         "tiles": tiles,
+        "ground": dict(ground or {}),
     }
     root.mkdir(parents=True, exist_ok=True)
     _write(root / WEIGHTS, weights)
@@ -252,6 +256,7 @@ def load(root: Path = Path("models")) -> Bundle:
         temperature=_temperature(facts, root),
         look=facts.get("look", {}),
         tiles=facts.get("tiles", ""),
+        ground=facts.get("ground", {}),
     )
 
 

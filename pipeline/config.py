@@ -189,7 +189,7 @@ def _container(cfg: Any, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def absent(content: Mapping[str, Any]) -> str | None:
-    """A sentence on imagery that is not here, where no stage makes it; paths are the project's.
+    """A sentence on files that are not here, where no stage makes them; paths are the project's.
 
     Composing for another machine is no mistake, running on this one is: callers choose.
     """
@@ -198,9 +198,15 @@ def absent(content: Mapping[str, Any]) -> str | None:
     paths = {f"predict.scenes.{n}": path for n, path in scenes.items() if path not in made}
     if not source["make"]:
         paths = {"source.path" if "path" in source else "source.root": source["root"], **paths}
-    for key, path in paths.items():
+    wanted = [("imagery", key, path) for key, path in paths.items()]
+    # DVC watches these too.
+    if isinstance(source["exclude"], str):
+        wanted.append(("a CSV file with the ids of tiles", "source.exclude", source["exclude"]))
+    if (donor := content["train"]["init_from"]) and _watched(donor) == donor:
+        wanted.append(("a bundle", "train.init_from", donor))
+    for what, key, path in wanted:
         if not (CONF.parent / path).exists():
-            return f"Expected imagery at {key}={path}, got nothing there. Mend the path."
+            return f"Expected {what} at {key}={path}, got nothing there. Mend the path."
     return None
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from pipeline.schema import Params
 
+MOST = 20  # keys of a section that a sentence lists
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
@@ -215,7 +216,13 @@ def _suggest(key: str, known: Sequence[str]) -> str:
     )
     if close:
         return close.strip()
-    return f"Known keys: {', '.join(inside or [name for name in known if '.' not in name])}."
+    if not inside:
+        return f"Known keys: {', '.join(name for name in known if '.' not in name)}."
+    # What is right below the section: model.layers, not each of its layers.
+    depth = section.count(".") + 2
+    names = list(dict.fromkeys(".".join(name.split(".")[:depth]) for name in inside))
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return f"Known keys: {', '.join(names[:MOST])}{more}."
 
 
 def _nearest(word: str, options: Sequence[str], section: str = "") -> str:

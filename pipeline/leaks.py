@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline import ground
 from pipeline.divide import Division
 from pipeline.duplicates import among, digests, uniform
 from pipeline.errors import SplitError
 from pipeline.leakage import KINDS, Leaks, find
-from pipeline.split import DROPPED, SPLITS, Codes
+from pipeline.split import DROPPED, SPLITS, Codes, overlaps
 
 if TYPE_CHECKING:
     from pipeline.schema import SplitSection
@@ -130,24 +131,52 @@ def again(store: Store, measured: str) -> list[str]:
                 "training tiles, which makes the network look better than it is. Ingest again with "
                 f"split.{'near_duplicates' if what.startswith('near') else 'duplicates'}=drop."
             )
+    if place:
+        index = store.index
+        bounds = index[ground.SIDES].to_numpy(np.float64)
+        frame = np.where(np.isnan(bounds[:, 0]), -1, index["crs"].factorize()[0])
+        pairs = overlaps(bounds, frame, split)
+        mine = np.unique(pairs[(split[pairs] == (0, place)).all(axis=1), 1])
+        told += _of_ground(len(mine), store.count(measured), measured)
     return told
 
 
-def known(store: Store, measured: str, bands: Sequence[int] | None, tiles: str) -> list[str]:
-    """The same of a store that a network was not trained on, from the digests that it brings.
+def known(
+    store: Store, measured: str, bands: Sequence[int] | None, tiles: str, training: ground.Ground
+) -> list[str]:
+    """The same of a store that a network was not trained on, from what its bundle brings.
 
-    ``bands`` are the places of the network's bands in the store's tiles; None: they are the same.
     Near copies can't be told without the training tiles.
+
+    Args:
+        store: The store.
+        measured: A split of it.
+        bands: Places of the network's bands in the store's tiles; None: they are the same.
+        tiles: Digests of the training tiles.
+        training: The ground of the training tiles.
     """
     count = 0
     for start in range(0, store.count(measured) if tiles else 0, TOGETHER):
         pixels = store.pixels(measured, slice(start, start + TOGETHER))
         pixels = pixels if bands is None else pixels[..., list(bands)]
         count += int((among(digests(pixels), tiles) & ~uniform(pixels)).sum())
+    rows = store.split_range(measured)
+    shares = ground.shares(store.index.iloc[rows.start : rows.stop], training)
+    told = _of_ground(int((shares > ground.LEAST).sum()), len(rows), measured)
+    if count:
+        told.append(
+            f"{count:,} of {len(rows):,} {measured} tiles are tiles that the network was trained "
+            "on, turned or not, which makes it look better than it is. Leave them out with "
+            "source.exclude."
+        )
+    return told
+
+
+def _of_ground(count: int, whole: int, measured: str) -> list[str]:
     if not count:
         return []
     return [
-        f"{count:,} of {store.count(measured):,} {measured} tiles are tiles that the network was "
-        "trained on, turned or not, which makes it look better than it is. Leave them out with "
-        "source.exclude."
+        f"{count:,} of {whole:,} {measured} tiles share ground with tiles that the network was "
+        "trained on, which makes it look better than it is. Measure on other ground, or leave "
+        "them out with source.exclude."
     ]

@@ -14,7 +14,9 @@ from pipeline import bundle as bundles
 from pipeline import console
 from pipeline.bundle import Bundle
 from pipeline.errors import BundleError, StoreError
-from pipeline.matching import Kind, Match
+from pipeline.evidence import Evidence
+from pipeline.matching import UNKNOWN, Kind, Match
+from pipeline.places import Places
 from pipeline.reconstruction import Errors
 from pipeline.store import Store
 
@@ -115,6 +117,45 @@ class Trained:
         )
         check_finite(probabilities)
         return probabilities
+
+    def evidence(self, probabilities: NDArray[Any], split: str, places: str) -> Evidence:
+        """What it says of a split's tiles, in its order; those of unknown classes left out.
+
+        Args:
+            probabilities: (N, K) of the split's tiles.
+            split: Its name.
+            places: As ``Places.of`` wants them.
+
+        Raises:
+            BundleError: The network knows none of their classes.
+        """
+        store, actual = self.store, self.labels(split)
+        rows = store.split_range(split)
+        if len(rows) and not (actual != UNKNOWN).any():
+            counts = store.counts[split]
+            raise BundleError(
+                f"Expected {split} tiles of a class that the network knows "
+                f"({', '.join(self.bundle.classes)}), got none: theirs are "
+                f"{', '.join(name for name, tiles in counts.items() if tiles)}."
+            )
+        every = Evidence(
+            tuple(store.index["id"].iloc[rows.start : rows.stop]),
+            actual,
+            probabilities.astype(np.float32, copy=False),
+            Places.of(store.index, rows, places),
+            self.bundle.classes,
+        )
+        return every if (known := actual != UNKNOWN).all() else every.part(known)
+
+    def leaked(self, split: str) -> list[str]:
+        """What the network saw in training of a split's tiles, in sentences."""
+        from pipeline import leaks
+
+        store, bundle = self.store, self.bundle
+        if bundle.data_digest == store.digest:
+            return leaks.again(store, split)
+        bands = self.match.bands if self.match else None
+        return leaks.known(store, split, bands, bundle.tiles, bundle.ground)
 
     def labels(self, split: str) -> NDArray[np.int64]:
         """Labels (N,) of a split as the network numbers its classes; UNKNOWN for another class."""

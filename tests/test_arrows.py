@@ -16,12 +16,12 @@ from tests.imports import imports_of, modules, stage_deps
 # A module imports only from those before it. A package stands for all that is in it.
 ORDER = [
     "errors", "stopping", "types", "schema", "console", "windows", "split", "stats", "divide",
-    "exclusion", "duplicates", "lookalikes", "leakage", "leaks", "shift", "naming",
+    "exclusion", "duplicates", "lookalikes", "leakage", "ground", "leaks", "shift", "naming",
     "sources", "packing", "store", "composites", "pretrained", "layers", "targets", "spec",
     "network", "voting", "ensemble", "selection", "channels", "transfer", "wording", "receptive",
     "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
     "places", "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
-    "breakdown", "assessment", "matching", "paired", "answers", "baselines", "beside",
+    "breakdown", "assessment", "matching", "paired", "kept", "answers", "baselines", "beside",
     "diversity", "ballots", "results", "telling",
     "reconstruction", "bundle", "trained", "picking", "portrait",
     "mapping", "glance", "distortions",

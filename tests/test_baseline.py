@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from pipeline import beside
-from pipeline.errors import StoreError
+from pipeline.errors import ComparisonError, StoreError
 from pipeline.evidence import Evidence
 from pipeline.measuring import Measurement
 from pipeline.places import Places
@@ -136,3 +137,25 @@ def test_the_network_stands_beside_them_where_tiles_are_the_same(
     assert commonest.lead in capsys.readouterr().out
     _run("validation")
     assert beside.rows(Path("reports")) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("baseline.json", "{"),
+        ("baseline.json", '{"methods": {"majority": {"accuracy": 0.5}}}'),
+        ("baseline.csv", ""),
+        ("baseline.csv", "majority\nwater\n"),
+        ("predictions.csv", ""),
+    ],
+)
+def test_a_torn_file_is_one_sentence_that_names_it(tmp_path: Path, file: str, text: str) -> None:
+    measures: dict[str, object] = dict.fromkeys((*beside.MEASURES, "accuracy_ci95"), 0.5)
+    summary = {"methods": {"majority": {**measures, "accuracy_ci95": None}}}
+    (tmp_path / "baseline.json").write_text(json.dumps(summary))
+    (tmp_path / "baseline.csv").write_text("tile_id,actual,majority\na,water,water\n")
+    (tmp_path / "predictions.csv").write_text("tile_id,actual,predicted\na,water,water\n")
+    assert [row.accuracy for row in beside.rows(tmp_path)] == [0.5]
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ComparisonError, match=re.escape(f"in {tmp_path / file}, got")):
+        beside.rows(tmp_path)

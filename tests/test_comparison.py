@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -307,3 +308,59 @@ def test_a_method_without_a_network_is_told_of_the_same_tiles_alone(tmp_path: Pa
     assert ["without a network: random forest", "0.5000"] in rows
     (folder / "baseline.json").write_text(json.dumps({**summary, "n": 7}))
     assert not any("forest" in row[0] for row in terminal.measures([Outcome.read(folder, "", "")]))
+
+
+def _methods(folder: Path, methods: Any) -> None:
+    (folder / "baseline.json").write_text(json.dumps({"n": TILES, "methods": methods}))
+
+
+TORN = {
+    "metrics.json": ["{", "[]", '{"accuracy": 1}', "\xff"],
+    "predictions.csv": ["", "\n", "tile_id,actual,predicted\na,b\n",
+                        "tile_id,actual,predicted,confidence\na,water,water,sure\n",
+                        "tile_id,actual,predicted\na,water,lava\n"],
+    "params.yaml": ["x: [", "- 1"],
+    "model.json": ["{"],
+    "probabilities.parquet": ["junk", ""],
+    "baseline.json": ["{", '{"n": 300}', '{"n": 300, "methods": {"majority": {}}}'],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("file", "text"), [(f, text) for f in TORN for text in TORN[f]])
+def test_a_torn_file_of_a_run_is_one_sentence_that_names_it(
+    tmp_path: Path, file: str, text: str
+) -> None:
+    folder = write_run(tmp_path / "one", 0.8, 0)
+    (folder / file).write_text(text, encoding="latin-1")
+    with pytest.raises(ComparisonError) as caught:
+        Outcome.read(folder, "one", "folder")
+    told = str(caught.value)
+    assert re.match(r"Expected .* in .*, got .*\. Write it anew with .*\.$", told)
+    assert str(folder / file) in told
+    assert "\n" not in told
+
+
+def test_the_class_that_the_measures_lack_is_named(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "one", 0.8, 0)
+    (folder / "predictions.csv").write_text("tile_id,actual,predicted\na,water,lava\n")
+    with pytest.raises(ComparisonError, match=r"building, trees, water\) and no other.*got lava"):
+        Outcome.read(folder, "one", "folder")
+
+
+def test_a_method_that_was_not_measured_leaves_its_cell_empty(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "one", 0.8, 0)
+    _methods(folder, {"majority": {"accuracy": 0.5}})
+    rows = terminal.measures([Outcome.read(folder, "one", "")])
+    assert [row[0] for row in rows if "network" in row[0]] == [
+        "without a network: commonest class"
+    ]  # fmt: skip
+
+
+def test_folds_of_other_classes_are_not_pooled(tmp_path: Path) -> None:
+    one, two = (
+        _outcome(tmp_path / f"f{k}", 0.8, k, tiles=range(100 * k, 100 * k + 100)) for k in range(2)
+    )
+    fewer = dict(list(two.measures["per_class"].items())[:2])
+    other = replace(two, measures={**two.measures, "per_class": fewer})
+    with pytest.raises(ComparisonError, match=r"same classes, got .*water in f0 and .*without --p"):
+        pooled([other, one][::-1], "f*")

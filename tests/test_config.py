@@ -89,6 +89,8 @@ def test_scenes_to_predict_can_be_replaced() -> None:
         ("modle=vgg", ["modle", "Did you mean model?"]),
         ("+optimizer.speed=1", ["optimizer.speed", "Known keys", "optimizer.lr"]),
         ("model.layers.conv1_1.out_chanels=9", ["Did you mean model.layers.conv1_1.out_channels?"]),
+        ("model.nope=1", ["model.nope", "Known keys: model.name, model.layers."]),
+        ("model.layers.xyzzy=1", ["model.layers.conv1_1, ", " and 1 more.", "+model.layers.xy"]),
         ("train={epoks: 1}", ["train.epoks", "Did you mean train.epochs?"]),
         ("source.classes=[a]", ["source.classes", "[a]", "overrides"]),
         ("experiment=slow", ["'slow'", "experiment", "quick"]),
@@ -295,6 +297,19 @@ def test_imagery_that_is_not_here_is_told_by_key(tmp_path: Path) -> None:
     assert "source.path=/no.mat" in str(sentence("source=sat", "source.path=/no.mat"))
     assert "predict.scenes.x=/no.tif" in str(sentence("predict.scenes={x: /no.tif}"))
     assert sentence("source=folders", f"source.root={tmp_path}") is None
+
+
+def test_other_files_that_a_stage_needs_and_are_not_here_are_told_by_key(tmp_path: Path) -> None:
+    def sentence(*overrides: str) -> str | None:
+        return absent(yaml.safe_load(compose(overrides)))
+
+    for key, what in (("source.exclude", "a CSV file with the ids"), ("train.init_from", "bundle")):
+        told = str(sentence(f"{key}=/missing/x"))
+        assert f"{key}=/missing/x" in told
+        assert what in told
+        assert sentence(f"{key}={tmp_path}") is None
+    assert sentence("source.exclude=[a,b]") is None
+    assert sentence("train.init_from=models:/vgg/1") is None
 
 
 def test_layers_are_checked_before_anything_runs() -> None:

@@ -268,6 +268,8 @@ def test_areas_are_those_of_the_estimator(here: Path) -> None:
         assert row["area"] == round(expected.area.value[k], 6)
         ends = [round(end[k], 6) for end in expected.area.interval(45.0)]
         assert row["area_ci95"] == (ends if np.isfinite(ends).all() else None)
+        flat = results.flat({"areas": told}, "test")
+        assert flat[f"test_area/{name}"] == row["area"]
         low, high = row["recall_ci95"] or (0, 1)
         assert 0 <= low <= high <= 1
     before = _files(here / "reports")
@@ -284,10 +286,11 @@ def test_what_else_lies_in_a_folder_stays(here: Path, tmp_path: Path) -> None:
     out = str(mine.parent.parent)
     evaluate.run(SECTION, little.ENGINE, little.UNTRACKED, "models", out=out)
     assert mine.is_file()
+    before = _files(here / "reports")
     with pytest.raises(BundleError, match="a folder of its own"):
         evaluate.run(SECTION, little.ENGINE, little.UNTRACKED, "models", out="reports")
-    assert not (here / "reports" / "metrics.json").exists()
-    (here / "reports" / "figures").mkdir(parents=True)
+    assert _files(here / "reports") == before
+    (here / "reports" / "figures").mkdir(parents=True, exist_ok=True)
     (here / "reports" / "figures" / "errors_of_another_task.png").touch()
     evaluate.run(SECTION, little.ENGINE, little.UNTRACKED)
     assert not (here / "reports" / "figures" / "errors_of_another_task.png").exists()
@@ -295,7 +298,7 @@ def test_what_else_lies_in_a_folder_stays(here: Path, tmp_path: Path) -> None:
 
 def test_tiles_of_classes_that_are_all_unknown_are_refused(here: Path, tmp_path: Path) -> None:
     little.store(tmp_path / "tiles", Classes(("snow", "ice", "building")), (9, 3, 2))
-    with pytest.raises(BundleError, match=r"got none: the store's are snow, ice\."):
+    with pytest.raises(BundleError, match=r"got none: theirs are snow, ice\."):
         evaluate.run(SECTION, little.ENGINE, little.UNTRACKED, store=str(tmp_path / "tiles"))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import chdir
@@ -11,12 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline import bundle as bundles
+from pipeline import duplicates
 from pipeline.comparison.finding import Finder, of_revision
 from pipeline.comparison.outcome import FILES
-from pipeline.config import compose
-from pipeline.errors import ComparisonError, TrackingError
+from pipeline.config import compose, load
+from pipeline.errors import BundleError, ComparisonError, TrackingError
 from pipeline.schema import TrackingSection
+from pipeline.stages import evaluate
 from pipeline.tracking import start
+from pipeline.types import Bands, Classes
 from tests import little
 from tests.test_comparison import write_run
 
@@ -174,3 +180,75 @@ def test_a_bundle_that_was_not_measured_is_measured_on_the_tiles_at_hand(
     assert found.data_digest == store.digest
     assert found.params["model.name"] == "little"
     assert found.name == tmp_path.name
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of other bands and classes in other orders, in a project of its own."""
+    (tmp_path / "from").mkdir()
+    (tmp_path / "here").mkdir()
+    store, bundle = little.project(tmp_path / "from")
+    little.rearranged(
+        store,
+        tmp_path / "here/data/tiles",
+        Bands(("nir", "red", "blue", "swir", "green")),
+        Classes(("water", "snow", "trees", "building")),
+    )
+    models = tmp_path / "from/models"
+    seen = duplicates.kept(duplicates.digests(store.pixels("test")[:9]))  # as if trained on
+    bundles.save(bundle.network, data_digest="a" * 64, params=bundle.params, tiles=seen,
+                 root=models)  # fmt: skip
+    monkeypatch.chdir(tmp_path / "here")
+    Path("params.yaml").write_text(compose(["engine.threads=1", "tracking=none"]))
+    return models
+
+
+def test_a_bundle_is_measured_as_evaluate_does_on_any_tiles(
+    elsewhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (found,) = Finder("sqlite:///none.db", "").find(str(elsewhere))
+    told = "".join(capsys.readouterr())
+    params = load()
+    evaluate.run(params.evaluate, params.engine, params.tracking, str(elsewhere), out="out")
+    written = json.loads(Path("out/metrics.json").read_text())
+    assert found.measures == written
+    assert {"nll", "ece", "macro_auc", "temperature"} <= found.measures.keys()
+    assert found.classes == list(little.CLASSES)
+    assert found.measures["left_out"] == {"snow": 31}
+    assert found.answers is not None
+    assert len(found.answers) == 31
+    # Nine tiles, and their copies that are called snow.
+    assert "18 of 62 test tiles are tiles that the network was trained on" in told
+
+
+def test_tiles_of_no_class_that_a_bundle_knows_are_told(elsewhere: Path) -> None:
+    shutil.rmtree("data/tiles")
+    snow = Classes(("snow", "ice", "rock", "water"))
+    little.noise(Path("data/tiles"), little.BANDS, snow, little.SIZE, count=3)
+    with pytest.raises(BundleError, match=r"building, trees, water\), got none"):
+        Finder("sqlite:///none.db", "").find(str(elsewhere))
+
+
+def test_a_bundle_that_reconstructs_can_not_be_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    little.drawing_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ComparisonError, match="tell classes, got one in models that reconstructs"):
+        Finder("sqlite:///none.db", "").find("models")
+
+
+def test_a_torn_file_is_told_with_where_it_is_from(finder: Finder, place: Path) -> None:
+    (place / "metrics.json").write_text("{")
+    tracking = TrackingSection(
+        enabled=True, experiment="quadband", uri=f"sqlite:///{place}/mlflow.db"
+    )
+    os.environ["DVC_EXP_NAME"] = "torn"
+    try:
+        with start(tracking, params={"model": {"name": "vgg"}}) as run:
+            run.artifact(place / "metrics.json", "evaluate")
+    finally:
+        del os.environ["DVC_EXP_NAME"]
+        (place / "metrics.json").unlink()
+    with pytest.raises(ComparisonError, match=r"JSON in MLflow run \w{8}, metrics\.json, got"):
+        finder.find("torn")

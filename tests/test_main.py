@@ -69,6 +69,35 @@ def test_evaluate_takes_a_bundle_a_store_and_a_folder(monkeypatch: pytest.Monkey
     assert taken == {"evaluate": {}}
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("repeat experiment=seeds --name v model=lenet",
+         {"overrides": ["experiment=seeds", "model=lenet"], "name": "v", "force": False}),
+        ("repeat --force", {"overrides": [], "name": None, "force": True}),
+        ("compare a --summary b --pool c",
+         {"runs": ["a", "b", "c"], "summary": True, "pool": True}),
+        ("compose a=b c=d", {"overrides": ["a=b", "c=d"]}),
+        ("show --split test 5 --worst", {"tile": "5", "within": "test", "worst": True}),
+        ("show --class water", {"tile": None, "label": "water"}),
+        ("kernel --stride 2 sobel_x --at 1,2", {"name": "sobel_x", "stride": 2, "at": "1,2"}),
+        ("kernel --matrix [[-1]]", {"name": None, "matrix": "[[-1]]"}),
+    ],
+)  # fmt: skip
+def test_options_stand_anywhere(words: str, wanted: dict[str, object]) -> None:
+    given = vars(command._parser().parse_args(words.split()))
+    assert given | wanted == given
+
+
+@pytest.mark.parametrize("words", ["repeat a=b --nam v --wrong", "compare", "augment a=b", ""])
+def test_what_no_command_takes_is_told_with_the_usage(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        command._parser().parse_args(words.split())
+    assert "usage: python -m pipeline" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the size of files as Linux does")
 def test_a_file_that_may_not_grow_is_told_with_status_1(tmp_path: Path) -> None:
     # The limit stands for a full disk: a write that ends halfway.

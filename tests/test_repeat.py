@@ -121,6 +121,10 @@ def test_a_run_that_fails_stops_the_rest(dvc: Dvc) -> None:
         ([], "what to repeat over, got repeat.over=null"),
         (["experiment=kfold", "split.folds=1"], "split.folds, got 1"),
         (["repeat.over=train.sed"], "Did you mean train.seed"),
+        (
+            ["repeat.over=model.nope"],
+            r"model\.nope in the overrides\. Known keys: model\.name, .{,40}$",
+        ),
     ],
 )
 def test_nothing_to_repeat_over_is_told_before_anything_runs(

@@ -87,6 +87,8 @@ def run(
         model, init, augment, optimizer, schedule, loss,
         _whole_batches(train, trainer), trainer, engine, data, tracking,
     )  # fmt: skip
+    if train.count > 1:
+        say(f"Of {train.count} members the first is tried, and no other.")
     plan = members.plans(plan)[0]
     donors, _ = donors_of(plan, 1)
     learning = prepare(plan, store, donors[0])
@@ -163,9 +165,9 @@ def draw(found: Found, name: str, now: float) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     (OUT / "curve.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     marks = {
-        "falls fastest": found.steepest,
         "least": found.least,
-        "least / 10": found.careful,
+        "a third": found.peak,
+        "a tenth": found.staying,
         "optimizer.lr now": now,
     }
     figure = losses_by_rate(
@@ -177,12 +179,13 @@ def draw(found: Found, name: str, now: float) -> None:
 def told(found: Found, now: float, schedule: Schedule, overrides: Sequence[str]) -> Sequence[str]:
     """What was found, in sentences, and a command that tries it with all else as it is."""
     others = [one for one in overrides if one.lstrip("+").partition("=")[0] != RATE]
-    command = shlex.join([*others, f"{RATE}={found.steepest:.2g}"])
+    peaks = schedule.name in ("one_cycle", "cosine")
+    command = shlex.join([*others, f"{RATE}={found.peak if peaks else found.staying:.2g}"])
     return (
         f"In {len(found.rates)} steps the rate rose to {found.rates[-1]:.2g}.",
-        f"The loss fell fastest at {RATE}={found.steepest:.2g}: for a rate that stays.",
-        f"It was least at {found.least:.2g}: the most that a schedule should reach at its top. A "
-        f"tenth of that is on the safe side: {RATE}={found.careful:.2g}. Now it is {now:g}.",
+        f"The loss was least at {found.least:.2g}, the edge. Try a third of it, {found.peak:.2g}, "
+        f"as the peak of a schedule, a tenth, {found.staying:.2g}, as a rate that stays. Now "
+        f"{RATE} is {now:g}.",
         made_of(schedule),
         f"To try one: python -m pipeline compose {command} && dvc repro",
     )

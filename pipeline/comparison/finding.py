@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Sequence
-from contextlib import closing, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -13,8 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipeline.answers import Answers, measured
-from pipeline.comparison.outcome import FILES, Outcome, files, params_of
+from pipeline.comparison.outcome import FILES, Outcome, files
 from pipeline.errors import ComparisonError
 from pipeline.tracking.place import project_root
 from pipeline.tracking.reading import ID, Record, copy_files, recorded
@@ -76,11 +74,11 @@ class Finder:
         return recorded(run, self.experiment, self.uri)
 
     def _of_record(self, record: Record) -> Outcome:
-        with TemporaryDirectory() as place:
-            copy_files(record.id, ARTIFACTS, Path(place), self.uri)
+        origin = f"MLflow run {record.id[:SHORT]}"
+        with _copied(origin) as place:
+            copy_files(record.id, ARTIFACTS, place, self.uri)
             digest = record.tags.get("data_digest", "")
-            origin = f"MLflow run {record.id[:SHORT]}"
-            return Outcome.read(Path(place), record.name, origin, digest)
+            return Outcome.read(place, record.name, origin, digest)
 
 
 def _ambiguous(run: str, records: Sequence[Record]) -> str:
@@ -101,36 +99,9 @@ def of_folder(folder: Path) -> Outcome:
     name = (whole.parent if whole.name in FILES.values() else whole).name
     if "metrics.json" in found or "model.json" not in found:
         return Outcome.read(folder, name, f"folder {folder}")
-    return _measured(found["model.json"].parent, name)
+    from pipeline.comparison.unmeasured import measure
 
-
-def _measured(bundle: Path, name: str) -> Outcome:
-    """How a bundle does on the test tiles at hand."""
-    from pipeline.config import load
-    from pipeline.evidence import Evidence
-    from pipeline.places import Places
-    from pipeline.trained import TILES, Trained
-
-    params = load()
-    section = params.evaluate
-    trained = Trained.open(params.engine, TILES, bundle)
-    store, rows = trained.store, trained.store.split_range(section.split)
-    seen = Evidence(
-        tuple(store.index["id"].iloc[rows.start : rows.stop]),
-        store.labels(section.split),
-        trained.probabilities(section.split, section.batch_size),
-        Places.of(store.index, rows, section.places),
-        store.classes,
-    )
-    facts = json.loads((bundle / "model.json").read_text(encoding="utf-8"))
-    return Outcome(
-        name,
-        f"bundle {bundle}, on the {section.split} tiles of {TILES}",
-        measured(seen.actual, seen.predicted, store.classes, seen.places),
-        params_of(None, facts),
-        Answers.of(seen),
-        str(facts["data_digest"]),
-    )
+    return measure(found["model.json"].parent, name)
 
 
 def of_revision(run: str) -> Outcome | None:
@@ -147,10 +118,21 @@ def of_revision(run: str) -> Outcome | None:
         kept.repo  # noqa: B018  # looks the revision up
     except (DvcException, SCMError):
         return None
-    with TemporaryDirectory() as place, closing(kept.repo):
+    origin = f"DVC revision {run}"
+    with _copied(origin) as place, closing(kept.repo):
         for name, home in FILES.items():
-            _copy(kept, f"{home}/{name}".removeprefix("./"), Path(place) / name)
-        return Outcome.read(Path(place), run, f"DVC revision {run}")
+            _copy(kept, f"{home}/{name}".removeprefix("./"), place / name)
+        return Outcome.read(place, run, origin)
+
+
+@contextmanager
+def _copied(origin: str) -> Iterator[Path]:
+    """A folder for copies of a run's files; an error names where they are from, not the copy."""
+    with TemporaryDirectory() as place:
+        try:
+            yield Path(place)
+        except ComparisonError as error:
+            raise ComparisonError(str(error).replace(f"{place}/", f"{origin}, ")) from error
 
 
 def _copy(kept: Any, name: str, to: Path) -> None:

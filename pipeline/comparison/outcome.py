@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from pipeline import metrics, naming
 from pipeline.answers import Answers, Labels, measured
 from pipeline.errors import ComparisonError
+from pipeline.kept import baselines_of, json_of, torn, yaml_of
 from pipeline.places import Places
 from pipeline.tracking.names import flatten
 from pipeline.types import Classes
@@ -49,7 +49,8 @@ class Outcome:
         """Read what there is of ``FILES`` in a project's folder, or in one that holds them all.
 
         Raises:
-            ComparisonError: There are no measures, or not of a network that tells classes.
+            ComparisonError: There are no measures, or not of a network that tells classes; or
+                one of the files is torn, or of another run than the others.
         """
         found = files(folder)
         if "metrics.json" not in found:
@@ -57,16 +58,19 @@ class Outcome:
                 f"Expected measures of {name} ({origin}), got no metrics.json. Run dvc repro "
                 "evaluate there, or compare another run."
             )
-        measures = _json(found["metrics.json"])
+        measures = json_of(found["metrics.json"])
         if "accuracy" not in measures:
             raise ComparisonError(
                 f"Expected networks that tell classes, got {name} ({origin}), which was measured "
                 "by what it draws again. Compare its mse with dvc exp show or make ui."
             )
-        model = _json(found["model.json"]) if "model.json" in found else {}
+        if "n" not in measures:
+            raise torn(found["metrics.json"], "the number of tiles, n,", "none")
+        model = json_of(found["model.json"]) if "model.json" in found else {}
         answers = None
         if "predictions.csv" in found:
             answers = Answers.read(found["predictions.csv"], found.get("probabilities.parquet"))
+            _check_classes(answers, measures, found["predictions.csv"])
         return cls(
             name,
             origin,
@@ -74,7 +78,7 @@ class Outcome:
             params_of(found.get("params.yaml"), model),
             answers,
             data_digest or str(model.get("data_digest", "")),
-            _json(found["baseline.json"]) if "baseline.json" in found else {},
+            baselines_of(found["baseline.json"]) if "baseline.json" in found else {},
         )
 
     @property
@@ -119,8 +123,15 @@ def pooled(outcomes: Sequence[Outcome], name: str) -> Outcome:
     """Runs as one that were each measured on tiles of their own, as folds of a cross-validation.
 
     Raises:
-        ComparisonError: A tile was measured twice, or a run kept no answers.
+        ComparisonError: A tile was measured twice, a run kept no answers, or has other classes.
     """
+    for outcome in outcomes[1:]:
+        if set(outcome.classes) != set(outcomes[0].classes):
+            raise ComparisonError(
+                f"Expected runs of {name} with the same classes, got "
+                f"{', '.join(outcomes[0].classes)} in {outcomes[0].name} and "
+                f"{', '.join(outcome.classes)} in {outcome.name}. Compare them without --pool."
+            )
     answers = [outcome.answers for outcome in outcomes if outcome.answers is not None]
     if len(answers) < len(outcomes):
         raise ComparisonError(f"Expected answers of every run of {name}, got runs without.")
@@ -157,16 +168,19 @@ def files(folder: Path) -> dict[str, Path]:
     }
 
 
-def _json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+def _check_classes(answers: Answers, measures: Mapping[str, Any], path: Path) -> None:
+    known = measures.get("per_class", {})
+    named = {*answers.actual.tolist(), *answers.predicted.tolist()}
+    if unknown := sorted(named - known.keys()):
+        classes = f"the classes of metrics.json ({', '.join(known) or 'none'})"
+        raise torn(path, f"{classes} and no other", ", ".join(unknown))
 
 
 def params_of(path: Path | None, model: Mapping[str, Any]) -> dict[str, Any]:
     """What the run was made with; a bundle knows its own."""
     whole = model.get("parameters") or {}
     if path is not None:
-        whole = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        whole = yaml_of(path)
     told = dict(flatten({key: value for key, value in whole.items() if key not in WHERE}))
     if "model.name" in told:
         told["model.name"] = naming.together(naming.models(whole))

@@ -62,7 +62,8 @@ def baseline(outcome: Outcome, method: str) -> str:
     summary = outcome.baselines
     if not summary or summary.get("n") != outcome.measures["n"]:
         return ""
-    return f"{summary['methods'][method]['accuracy']:.4f}"
+    measured = summary["methods"].get(method)
+    return f"{measured['accuracy']:.4f}" if measured else ""
 
 
 def report(outcomes: Sequence[Outcome], pairs: Sequence[Pair], spread: Sequence[Spread]) -> None:

@@ -18,7 +18,6 @@ from pipeline import (
     calibration,
     console,
     evidence,
-    leaks,
     mistakes,
     reconstruction,
     results,
@@ -30,7 +29,6 @@ from pipeline.errors import BundleError
 from pipeline.evidence import Evidence
 from pipeline.matching import UNKNOWN
 from pipeline.measuring import Measurement
-from pipeline.places import Places
 from pipeline.resampling import Resampling
 from pipeline.trained import MODELS, TILES, Trained
 
@@ -98,13 +96,7 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
         probabilities = calibration.tempered(*votes[evaluate.vote])
     else:
         probabilities = trained.probabilities(split, evaluate.batch_size)
-    found = gather(trained, probabilities, split, evaluate.places)
-    if not found.ids:
-        raise BundleError(
-            f"Expected {split} tiles of a class that the network knows "
-            f"({', '.join(whole.classes)}), got none: the store's are "
-            f"{', '.join(name for name, tiles in trained.store.counts[split].items() if tiles)}."
-        )
+    found = trained.evidence(probabilities, split, evaluate.places)
     measured = Measurement.of(found)
     summary = assess(measured, trained, evaluate)
     if members:
@@ -128,7 +120,7 @@ def classify(trained: Trained, evaluate: EvaluateSection, reports: Path) -> dict
     telling.classified(summary, measured.counts, found.classes, rows)
     if members:
         telling.voted(summary["ensemble"])
-    for sentence in _leaked(trained, split):
+    for sentence in trained.leaked(split):
         console.warn(sentence)
     return summary
 
@@ -139,28 +131,6 @@ def forget_figures(reports: Path) -> None:
         shutil.rmtree(reports / results.FIGURES, ignore_errors=True)
 
 
-def _leaked(trained: Trained, split: str) -> list[str]:
-    """What the network saw in training of the tiles that it is measured on."""
-    store, bundle = trained.store, trained.bundle
-    if bundle.data_digest == store.digest:
-        return leaks.again(store, split)
-    bands = trained.match.bands if trained.match else None
-    return leaks.known(store, split, bands, bundle.tiles)
-
-
-def gather(trained: Trained, probabilities: NDArray[Any], split: str, places: str) -> Evidence:
-    """What the network says of a split's tiles, in its order; those of unknown classes left out."""
-    store, actual = trained.store, trained.labels(split)
-    every = Evidence(
-        tuple(_ids(store, split)),
-        actual,
-        probabilities.astype(np.float32, copy=False),
-        Places.of(store.index, store.split_range(split), places),
-        trained.bundle.classes,
-    )
-    return every if (known := actual != UNKNOWN).all() else every.part(known)
-
-
 def assess(measured: Measurement, trained: Trained, evaluate: EvaluateSection) -> dict[str, Any]:
     """Everything that ``metrics.json`` holds, in its order: classes come last."""
     summary = measured.summary()
@@ -168,7 +138,7 @@ def assess(measured: Measurement, trained: Trained, evaluate: EvaluateSection) -
     summary |= assessment.calibrated(measured.evidence, trained.bundle.temperature)
     if evaluate.wanted_accuracy is not None:
         shares = trained.probabilities("validation", evaluate.batch_size)
-        validation = gather(trained, shares, "validation", evaluate.places)
+        validation = trained.evidence(shares, "validation", evaluate.places)
         wanted, here = evaluate.wanted_accuracy, measured.evidence
         summary["reject"] = assessment.rejecting(wanted, evaluate.split, here, validation)
     if evaluate.areas is not None:

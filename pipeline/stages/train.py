@@ -15,6 +15,7 @@ from pipeline import bundle, calibration, donor, members
 from pipeline.console import say, warn
 from pipeline.duplicates import kept as as_text
 from pipeline.ensemble import Ensemble, member_of
+from pipeline.ground import kept as ground_of
 from pipeline.network import Network
 from pipeline.places import Places
 from pipeline.side_by_side import Crew, at_once
@@ -106,6 +107,7 @@ def run(
             params=params,
             look=store.looks.get("train"),
             tiles=as_text(store.digests("train")),
+            ground=ground_of(store.index[store.index["split"] == "train"]),
             root=MODELS,
         )
         say(f"{told}, in {MODELS}/ ({kept.digest[:12]}).")

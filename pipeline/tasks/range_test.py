@@ -1,7 +1,8 @@
 """Which learning rates a training bears: the range test of Smith 2017 (arXiv 1506.01186).
 
-The rate rises by the same factor from step to step, over many powers of ten. Where the loss falls
-fastest the rate is good; where it turns up again, too large.
+The rate rises by the same factor from step to step, over many powers of ten, until the loss turns
+up again: from there on it is too large. Where the loss falls fastest says less: a network whose
+first outputs are far too large falls fastest at any rate that moves it at all.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from pipeline.tasks.reconstructor import Reconstructor
 
 LOST = 4.0  # a loss so many times the least ends the test
 WIDTH = 0.02  # of the test's steps: deviation of the window that smooths the losses
-SAFE = 10.0  # the rate of the least loss is at the edge; so many times less is used
+# The rate of the least loss is at the edge: a rate that stays, and one that is passed through,
+# should be so many times less.
+STAYING, PASSING = 10.0, 3.0
 
 
 class Over(Exception):
@@ -105,13 +108,17 @@ class Found:
     rates: NDArray[np.float64]  # (n,) of the steps that were taken
     losses: NDArray[np.float64]
     smooth: NDArray[np.float64]
-    steepest: float  # the rate at which the loss falls fastest
     least: float  # the rate of the least loss
 
     @property
-    def careful(self) -> float:
-        """A tenth of the rate of the least loss."""
-        return self.least / SAFE
+    def staying(self) -> float:
+        """A rate for all steps."""
+        return self.least / STAYING
+
+    @property
+    def peak(self) -> float:
+        """The highest of a schedule that rises to it and falls again."""
+        return self.least / PASSING
 
     def curves(self) -> dict[str, list[float]]:
         """By step."""
@@ -120,7 +127,7 @@ class Found:
 
     def told(self) -> dict[str, float]:
         """The rates that were found."""
-        names = ("steepest", "least", "careful")
+        names = ("least", "peak", "staying")
         return {f"rate_{name}": float(getattr(self, name)) for name in names}
 
 
@@ -140,5 +147,4 @@ def read(sweep: Sweep, losses: list[float]) -> Found:
             f"Expected a loss that falls at some rate from {sweep.start:g} to {sweep.end:g}, got "
             f"one that only grew in {len(values)} steps. Lower --start."
         )
-    steepest = int(np.gradient(smooth[: lowest + 1]).argmin())
-    return Found(rates, values, smooth, float(rates[steepest]), float(rates[lowest]))
+    return Found(rates, values, smooth, float(rates[lowest]))
