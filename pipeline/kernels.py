@@ -54,9 +54,11 @@ def parse(text: str) -> Floats:
     plain = isinstance(rows, list) and all(isinstance(row, list) for row in rows)
     if not plain or any(type(v) not in (int, float) for row in rows for v in row):
         raise ConfigError(f"{told}. Name it with --matrix.")
-    if kernel.ndim != 2 or not kernel.size or not np.isfinite(kernel).all():
+    with np.errstate(over="ignore"):
+        weights = kernel.astype(np.float32)
+    if weights.ndim != 2 or not weights.size or not np.isfinite(weights).all():
         raise ConfigError(f"{told}. Name it with --matrix.")
-    return kernel.astype(np.float32)
+    return weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +113,20 @@ class Slide:
         return windows
 
     def apply(self, band: NDArray[Any], kernel: NDArray[Any]) -> Floats:
-        """Sums of products of a band (H, W) with a kernel (kh, kw), place by place."""
+        """Sums of products of a band (H, W) with a kernel (kh, kw), place by place.
+
+        Raises:
+            ConfigError: The kernel does not fit, or its sums are no numbers in float32.
+        """
         windows = self.windows(band, kernel)
-        answer: Floats = np.einsum("rcij,ij->rc", windows, kernel.astype(np.float32))
+        with np.errstate(over="ignore", invalid="ignore"):
+            answer: Floats = np.einsum("rcij,ij->rc", windows, kernel.astype(np.float32))
+        if not np.isfinite(answer).all():
+            most = float(np.abs(kernel).max())
+            raise ConfigError(
+                f"Expected weights whose sums of products stay below 3.4e38, got up to {most:.3g} "
+                f"for values up to {float(np.abs(band).max()):.3g}. Make them smaller."
+            )
         return answer
 
     def size(self, band: tuple[int, ...], kernel: NDArray[Any]) -> tuple[int, int]:

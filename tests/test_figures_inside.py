@@ -14,11 +14,13 @@ from pipeline.figures.attributions import Believed, Spread
 from pipeline.figures.dreams import Row
 from pipeline.figures.embeddings import Panel, Told
 from pipeline.types import Bands, Classes
-from tests.words import overflow, texts_of
+from tests.words import overflow, overlaps, texts_of
 
 LONG = Classes(("HerbaceousVegetation", "PermanentCrop", *(f"Class number {i}" for i in range(8))))
-BANDS = {n: Bands(tuple(f"B{i:02d}" for i in range(n))) for n in (1, 4, 13)}
-HEADING = "HerbaceousVegetation\ntaken for PermanentCrop\nprobability 0.12"
+SHORT = tuple(f"B{i:02d}" for i in range(10))
+BANDS = {n: Bands(SHORT[:n]) for n in (1, 4)}
+BANDS[13] = Bands((*SHORT, "nir_narrow", "water_vapour", "swir_short_wave_2200"))
+HEADING = "annual crop, irrigated and rainfed\ntaken for PermanentCrop\nprobability 0.12"
 METHODS = ("Saliency", "Integrated gradients", "Occlusion", "Grad-CAM", "Guided back-propagation")
 
 
@@ -64,7 +66,7 @@ def _trust(count: int) -> Figure:
 
 def _dreams(count: int, bands: int) -> Figure:
     tiles = _tiles(2, bands)
-    row = Row("HerbaceousVegetation\nlog-odds 1,234", tiles[0], tiles[1], tiles.mean(axis=(1, 2)))
+    row = Row(HEADING, tiles[0], tiles[1], tiles.mean(axis=(1, 2)))
     stretch = canvas.Stretch.of(tiles)
     return dreams.dreams([row] * count, BANDS[bands], stretch, "Title", "Words.", "most of real")
 
@@ -85,7 +87,7 @@ def _thumbnails(count: int, bands: int) -> Figure:
 
 def _walks(count: int, bands: int, ends: bool) -> Figure:
     tiles = np.stack([_tiles(5, bands)] * count)
-    headings = ["HerbaceousVegetation\nto PermanentCrop"] * count
+    headings = [HEADING] * count
     columns = [f"{i} %" for i in range(5)]
     real = (tiles[:, 0], tiles[:, -1]) if ends else None
     return embeddings.walks(tiles, headings, columns, real, BANDS[bands], "Title", "Words.")
@@ -116,6 +118,17 @@ FIGURES: dict[str, Figure] = {
 @pytest.mark.parametrize("name", FIGURES)
 def test_no_text_is_cut_off(name: str) -> None:
     assert overflow(FIGURES[name]) == []
+    assert overlaps(FIGURES[name]) == []
+
+
+def test_a_title_that_is_too_wide_has_two_lines_before_it_loses_letters() -> None:
+    title = "What each input channel weighs in the filters of inception3a.five.conv"
+    short, _ = canvas.canvas(4, 1, 1.0, title, "")
+    assert title in [text.replace("\n", " ") for text in texts_of(short)]
+    assert overflow(short) == []
+    longer, _ = canvas.canvas(4, 1, 1.0, "word " * 60, "")
+    assert any("\N{HORIZONTAL ELLIPSIS}" in text for text in texts_of(longer))
+    assert overflow(longer) == []
 
 
 def test_shares_are_means_with_the_middle_of_the_tiles_below() -> None:

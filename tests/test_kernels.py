@@ -134,11 +134,18 @@ def test_a_window_told_in_numbers_is_what_the_answer_is_made_of(padding: Padding
     assert abs(answer[peak.place]) == np.abs(answer).max()
 
 
+def test_sums_that_are_no_numbers_are_refused() -> None:
+    kernel = np.full((2, 2), 1e38, np.float32)
+    with pytest.raises(ConfigError, match=r"below 3\.4e38, got up to 1e\+38 for values up to 255"):
+        Slide("valid").apply(np.full((4, 4), 255.0, np.float32), kernel)
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
         ("[[1, 2], [3]]", True), ("[1, 2]", True), ("sobel", True), ("[[]]", True), ("[]", True),
         ("[['1']]", True), ('[["1"]]', True), ("[[true]]", True), ("[[NaN]]", True), ("3", True),
+        ("[[1e300, 1]]", True),
         ("[[1, 0, -1]]", False), ("[[0.5]]", False),
     ],
 )  # fmt: skip

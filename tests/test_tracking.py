@@ -247,6 +247,21 @@ def test_a_later_stage_adds_to_the_newest_run_and_leaves_it_finished(
     assert (found.info.status, found.info.end_time) == ("FINISHED", ended)
 
 
+def test_a_folder_kept_anew_has_nothing_of_the_one_before(
+    section: TrackingSection, client: MlflowClient, tmp_path: Path
+) -> None:
+    with tracking.start(section, params=PARAMS) as run:
+        for name in ("one.png", "two.png"):
+            folder = tmp_path / name.partition(".")[0]
+            folder.mkdir()
+            (folder / name).touch()
+            run.artifact(folder, "visualize", anew=True)
+        run.figure(tmp_path / "one" / "one.png")
+    for kind, name in (("visualize", "two.png"), ("figures", "one.png")):
+        kept = [item.path for item in client.list_artifacts(run.id, kind)]
+        assert kept == [f"{kind}/{name}"]
+
+
 def test_the_throughput_of_weights_is_that_of_the_run_that_made_them(
     section: TrackingSection, tmp_path: Path
 ) -> None:

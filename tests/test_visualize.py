@@ -179,7 +179,14 @@ def test_default_tiles_are_one_a_class(made: tuple[Path, Store, Bundle], here: P
     [
         ({"layers": ["relu1"]}, NetworkError, r"got 'relu1': a ReLU\. Known: conv1, conv2"),
         ({"layers": ["conv1", "conv7"]}, NetworkError, r"no such layer\. Known: conv1, conv2"),
-        ({"kernel_band": "swir"}, BandError, "red, green, blue, nir, got 'swir'"),
+        ({"layers": ["conv7"]}, NetworkError, r"^visualize\.layers: "),
+        ({"kernel_band": "swir"}, BandError, r"^visualize\.kernel_band: .* nir, got 'swir'"),
+        (
+            {"dreams": DreamsSection(classes=[])},
+            ConfigError,
+            r"^visualize\.dreams\.classes: .* none",
+        ),
+        ({"dreams": DreamsSection(layer="top")}, NetworkError, r"^visualize\.dreams\.layer: "),
         ({"tiles": [3, 31]}, ConfigError, r"from 0 to 30 in visualize.tiles, got \[31\]"),
         ({"tiles": []}, ConfigError, "got none"),
         ({"filters": [5], "tiles": [0]}, ConfigError, r"conv1 from 0 to 4 .* got \[5\]"),
@@ -292,6 +299,7 @@ def test_network_without_a_convolution_still_gets_a_page(
     }  # fmt: skip
     with pytest.raises(NetworkError, match="none in this network"):
         _run(layers=["head"])
+    assert "No convolution was asked for" in _run(tiles=[0], layers=[])
 
 
 def test_a_page_without_intervals_says_why(here: Path) -> None:

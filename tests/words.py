@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -11,6 +13,27 @@ def texts_of(figure: Figure) -> list[str]:
     figure.draw_without_rendering()
     found = figure.findobj(lambda artist: isinstance(artist, Text) and artist.get_visible())
     return [artist.get_text() for artist in found if isinstance(artist, Text)]
+
+
+def overlaps(figure: Figure) -> list[tuple[str, str]]:
+    """Texts that stand over each other; slanted ones, whose boxes are larger, are left out."""
+    figure.draw_without_rendering()
+    shown = [
+        (artist.get_text(), artist.get_window_extent())
+        for artist in figure.findobj(Text)
+        if isinstance(artist, Text)
+        and artist.get_visible()
+        and artist.get_text().strip()
+        and not artist.get_text().endswith("\n")  # which keep room for a legend
+        and artist.get_rotation() % 90 == 0
+    ]
+    out = []
+    for (one, mine), (other, its) in combinations(shown, 2):
+        wide = min(mine.x1, its.x1) - max(mine.x0, its.x0)
+        high = min(mine.y1, its.y1) - max(mine.y0, its.y0)
+        if wide > 1 and high > 1:
+            out.append((one, other))
+    return out
 
 
 def overflow(figure: Figure) -> list[str]:

@@ -11,13 +11,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pipeline.figures.canvas import AMOUNT, FAINT, INK, canvas, panel, sheet, symmetric
+from pipeline.figures.canvas import (
+    AMOUNT,
+    FAINT,
+    INK,
+    beside,
+    canvas,
+    panel,
+    sheet,
+    stacked,
+    symmetric,
+)
 from pipeline.types import FALLBACK_COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WORDS = 1.65  # inches at the left of a row
+WORDS = 1.65  # inches at the left of a row, if it needs no more
+SIZE = 7.5  # points
 TOP = 99.5  # percentile at which a map's colours end
 MARKS = "osD^v*P"
 
@@ -40,7 +51,8 @@ def maps(
         title: Over everything.
         caption: Below, before what is said of the colours.
     """
-    unit, left = _units(len(views) + len(columns))
+    words, headings = beside(headings, SIZE, WORDS)
+    unit, left = _units(len(views) + len(columns), words)
     top = 0.25
     figure, axes = canvas(
         left + 1.06 * (len(views) + len(columns)) + 0.15,
@@ -71,10 +83,10 @@ def maps(
     return figure
 
 
-def _units(columns: int) -> tuple[float, float]:
+def _units(columns: int, words: float) -> tuple[float, float]:
     """Inches of a unit for so many columns of maps, and units for the words before them."""
-    unit = min(1.1, (12.0 - WORDS) / (1.06 * columns + 0.15))
-    return unit, WORDS / unit
+    unit = min(1.1, max(12.0 - words, 0.62 * columns) / (1.06 * columns + 0.15))
+    return unit, words / unit
 
 
 def _look(image: NDArray[Any], signed: bool) -> dict[str, Any]:
@@ -94,10 +106,13 @@ def by_band(
     caption: str,
 ) -> Figure:
     """A row a tile: the tile in some looks, then a map (N, H, W, C) band by band on one scale."""
-    unit, left = _units(len(views) + len(bands))
+    words, headings = beside(headings, SIZE, WORDS)
+    unit, left = _units(len(views) + len(bands), words)
+    over = [stacked(name, unit, SIZE) for name in bands]
+    top = 0.16 * max(name.count("\n") for name in over) / unit
     figure, axes = canvas(
         left + 1.06 * (len(views) + len(bands)) + 0.15,
-        1.28 * len(headings),
+        top + 1.28 * len(headings),
         unit,
         title,
         f"{caption} Red speaks for the class, blue against it; the bands of a tile share a scale, "
@@ -105,14 +120,14 @@ def by_band(
         "magnitudes.",
     )
     for row, heading in enumerate(headings):
-        y = 1.28 * row + 0.2
-        axes.text(left - 0.1, y + 0.5, heading, ha="right", va="center", fontsize=7.5, color=INK)
+        y = top + 1.28 * row + 0.2
+        axes.text(left - 0.1, y + 0.5, heading, ha="right", va="center", fontsize=SIZE, color=INK)
         look = symmetric(maps[row], TOP)
         for column, (name, images) in enumerate(views.items()):
             panel(axes, images[row], left + 1.06 * column, y, (1.0, 1.0))
             if row == 0:
                 _over(axes, left + 1.06 * column, y, name.replace(" ", "\n"))
-        for band, name in enumerate(bands):
+        for band, name in enumerate(over):
             x = left + 1.06 * (len(views) + band) + 0.15
             panel(axes, maps[row, ..., band], x, y, (1.0, 1.0), **look)
             share = f"{100 * shares[row, band]:.0f} %"
@@ -187,7 +202,7 @@ def _cells(axes: Axes, spread: Spread, rows: Sequence[str], columns: Sequence[st
         axes.text(column, row - 0.12, value, fontsize=9, **place)
         axes.text(column, row + 0.27, f"{low} to {high}", fontsize=6, **place)
     axes.set_title(spread.heading, loc="left", fontsize=9, color=INK)
-    axes.set_xticks(range(len(columns)), list(columns), fontsize=8)
+    axes.set_xticks(range(len(columns)), [stacked(name, 0.85, 8) for name in columns], fontsize=8)
     axes.set_yticks(range(len(rows)), list(rows), fontsize=8)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)

@@ -33,7 +33,8 @@ FAINT = "#6b6b6b"
 SIGNED = "RdBu_r"
 AMOUNT = "viridis"
 MARGIN = 0.2  # inches
-TITLE = 0.55
+TITLE, LINE = 0.55, 0.22  # inches of a title, and of each further line of it
+WORDS = 2.6  # inches that words at the left of a row may take
 BOLD = 1.13  # width of bold letters over that of plain ones
 LETTERS = 15.5  # of a caption, an inch
 
@@ -84,11 +85,11 @@ def canvas(
     inches = max(6.0, unit * width + 2 * MARGIN)
     text = fill(caption, int((inches - 2 * MARGIN) * LETTERS))
     below = 0.2 + 0.16 * (1 + text.count("\n")) + MARGIN
-    total = TITLE + unit * height + below
+    look: dict[str, Any] = {"fontsize": 12, "fontweight": "bold", "color": INK}
+    title = _halved(title, inches - 2 * MARGIN, BOLD * look["fontsize"])
+    total = TITLE + LINE * title.count("\n") + unit * height + below
     figure = Figure(figsize=(inches, total))
     x = MARGIN / inches
-    look: dict[str, Any] = {"fontsize": 12, "fontweight": "bold", "color": INK}
-    title = fitted(title, inches - 2 * MARGIN, BOLD * look["fontsize"])
     figure.text(x, 1 - MARGIN / total, title, ha="left", va="top", **look)
     figure.text(x, MARGIN / total, text, va="bottom", fontsize=8, color=FAINT, linespacing=1.4)
     axes = figure.add_axes((x, below / total, unit * width / inches, unit * height / total))
@@ -104,6 +105,31 @@ def fitted(text: str, inches: float, size: float) -> str:
         kept -= 1
         shown = text[: kept - kept // 2] + "\u2026" + text[len(text) - kept // 2 :]
     return shown
+
+
+def stacked(text: str, inches: float, size: float) -> str:
+    """Words below each other, where they are wider in one line."""
+    if _width(text, size) <= inches:
+        return text
+    words = text.replace("_", " ").split()
+    return "\n".join(fitted(word, inches, size) for word in words)
+
+
+def beside(headings: Sequence[str], size: float, least: float) -> tuple[float, list[str]]:
+    """Inches for what stands at the left of rows, in lines, and the same without what is beyond."""
+    shown = ["\n".join(fitted(line, WORDS, size) for line in one.split("\n")) for one in headings]
+    widest = max((_width(line, size) for one in shown for line in one.split("\n")), default=0.0)
+    return max(least, widest + 0.2), shown
+
+
+def _halved(text: str, inches: float, size: float) -> str:
+    """A title in two lines, if one does not hold it; what even these don't hold is left out."""
+    if _width(text, size) <= inches:
+        return text
+    words = text.split(" ")
+    cuts = [(" ".join(words[:i]), " ".join(words[i:])) for i in range(1, len(words))]
+    best = min(cuts, key=lambda cut: max(map(len, cut)), default=(text, ""))
+    return "\n".join(fitted(line, inches, size) for line in best if line)
 
 
 def _width(text: str, size: float) -> float:

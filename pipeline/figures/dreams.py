@@ -10,13 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.figures.canvas import FAINT, INK, Stretch, canvas, panel
+from pipeline.figures.canvas import FAINT, INK, Stretch, beside, canvas, panel
 from pipeline.types import Bands
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WORDS, STEP = 1.5, 1.12  # inches before the first tile, units from row to row
+FLAT = 4  # bands whose names stand beside each other
 DREAMT, REAL = "#CC3311", "#4477AA"
 
 
@@ -36,11 +37,13 @@ def dreams(
     """A row a dream: it and a real tile, each in natural and in false colour, and its spectrum."""
     spectrum = max(1.6, 0.4 * len(bands))
     after = 4 * 1.06 + 0.75 + spectrum
-    unit = min(1.1, (12.0 - WORDS) / after)
-    left = WORDS / unit
+    words, headings = beside([row.heading for row in rows], 7.5, WORDS)
+    unit = min(1.1, (12.0 - words) / after)
+    left = words / unit
+    turned = max(len(name) for name in bands) * 0.055 if len(bands) > FLAT else 0.0
     figure, axes = canvas(
         left + after,
-        STEP * len(rows) + 0.22,
+        STEP * len(rows) + 0.22 + turned / unit,
         unit,
         title,
         f"{caption} Natural colour: {_named(bands, bands.natural)}; false colour: "
@@ -55,7 +58,7 @@ def dreams(
                   fontsize=7.5, color=INK)  # fmt: skip
     for i, row in enumerate(rows):
         y = STEP * i + 0.03
-        axes.text(left - 0.1, y + 0.5, row.heading, ha="right", va="center", fontsize=7.5,
+        axes.text(left - 0.1, y + 0.5, headings[i], ha="right", va="center", fontsize=7.5,
                   color=INK)  # fmt: skip
         for x, tile, chosen in zip(
             places,
@@ -86,7 +89,7 @@ def _spectrum(
     inset.plot(x, flat.mean(axis=0), color=DREAMT, marker="s", markersize=3, linewidth=1.2)
     inset.set_xlim(-0.4, len(bands) - 0.6)
     inset.set_xticks(x, list(bands) if last else [], fontsize=6.5,
-                     rotation=0 if len(bands) <= 4 else 60)  # fmt: skip
+                     rotation=0 if len(bands) <= FLAT else 60)  # fmt: skip
     inset.tick_params(labelsize=6.5, length=2, color=FAINT)
     inset.locator_params(axis="y", nbins=3)
     inset.spines[["top", "right"]].set_visible(False)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.figures.canvas import FAINT, INK, Stretch, canvas, panel, sheet
+from pipeline.figures.canvas import FAINT, INK, Stretch, beside, canvas, panel, sheet
 from pipeline.types import Bands, Classes
 
 if TYPE_CHECKING:
@@ -141,8 +141,9 @@ def walks(
     chosen = list(bands.false_colour)
     stretch = Stretch.of(tiles if ends is None else np.concatenate(ends))
     count, top, gap = len(columns), 0.25, 0.0 if ends is None else 1.16
-    unit = min(1.0, (12.0 - WORDS) / (1.06 * count + 2 * gap))
-    left = WORDS / unit
+    words, headings = beside(headings, 7.5, WORDS)
+    unit = min(1.0, (12.0 - words) / (1.06 * count + 2 * gap))
+    left = words / unit
     figure, axes = canvas(
         left + 1.06 * count + 2 * gap,
         top + 1.06 * len(tiles),

@@ -12,12 +12,28 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from pipeline.figures.canvas import FAINT, INK, canvas, look_of, panel, symmetric
+from pipeline.figures.canvas import (
+    AMOUNT,
+    FAINT,
+    INK,
+    SIGNED,
+    beside,
+    canvas,
+    look_of,
+    panel,
+    symmetric,
+)
 from pipeline.kernels import PADDINGS, Slid, Slide, edges
 
 WINDOW, NEXT = "#c2410c", "#1d4ed8"  # frames; told apart by the colour-blind
 IN_CELLS = 3  # digits of a number in a cell
 CORNER = 9  # pixels of the corner that is drawn as a grid
+SHADES = {
+    "gray": "likewise",
+    SIGNED: "around zero, which is white: red above it, blue below",
+    AMOUNT: "from zero, dark, to the largest, yellow",
+}
+BEYOND = 0.05  # inches that a frame may reach beyond an image, where the window does
 CELLS = 7  # a side of a kernel up to which numbers are written out
 
 
@@ -35,12 +51,15 @@ def over_tiles(
         masks: Kernel's name -> its (kh, kw) weights.
         band: Name of the band.
     """
-    left, top = 1.5, 1.2
-    width = left + 1.06 * (1 + len(answers))
+    top = 1.2
+    words, headings = beside([name for name, _ in tiles], 8, 1.2)
+    columns = 1.06 * (1 + len(answers))
+    unit = min(1.2, (11.0 - words) / columns)
+    left = words / unit
     figure, axes = canvas(
-        width,
+        left + columns,
         top + 1.06 * len(tiles),
-        min(1.2, 11.0 / width),
+        unit,
         f"Hand-made kernels on the band {band}",
         "Blurs and sharpening in the grey scale of the band, stretched from percentile 2 to 98 "
         "over these tiles; edges on a scale around zero (white) for each kernel, up to "
@@ -50,7 +69,7 @@ def over_tiles(
     low, high = np.percentile(values, (2, 98))
     grey = {"cmap": "gray", "vmin": low, "vmax": max(high, low + 1e-9)}
     axes.text(left + 0.5, 1.13, band, ha="center", fontsize=8, color=INK)
-    for row, (name, image) in enumerate(tiles):
+    for row, (name, (_, image)) in enumerate(zip(headings, tiles, strict=True)):
         y = top + 1.06 * row
         axes.text(left - 0.1, y + 0.5, name, ha="right", va="center", fontsize=8, color=INK)
         panel(axes, image, left, y, (1, 1), **grey)
@@ -106,26 +125,27 @@ def told(value: float, digits: int = 4) -> str:
 
 def sliding(slid: Slid, title: str) -> Figure:
     """One window in numbers, what comes out of all, and how padding, stride, dilation lay it."""
-    figure, axes = canvas(
-        10.4,
-        9.0,
-        1.0,
-        title,
-        f"Padding {slid.slide.padding}, stride {slid.slide.stride}, dilation "
-        f"{slid.slide.dilation}. The band from percentile 2, black, to 98, white; answers around "
-        "zero, which is white, where the weights sum to 0. As in a network the kernel is not "
-        "turned round (cross-correlation). same repeats the pixels at the edge, zeros pads with 0 "
-        "as a convolution layer does, valid pads nothing.",
-    )
     answers = [
         Slide(way, slid.slide.stride, slid.slide.dilation).apply(slid.band, slid.kernel)
         for way in PADDINGS
     ]
     look = _look(slid, answers[PADDINGS.index("same")])  # false edges would outshine all others
+    below = 6.5 if max(slid.kernel.shape) <= CELLS else 4.4
+    figure, axes = canvas(
+        10.4,
+        below + 2.5,
+        1.0,
+        title,
+        f"Padding {slid.slide.padding}, stride {slid.slide.stride}, dilation "
+        f"{slid.slide.dilation}. The band from percentile 2, black, to 98, white; answers "
+        f"{SHADES[look['cmap']]}. As in a network the kernel is not "
+        "turned round (cross-correlation). same repeats the pixels at the edge, zeros pads with 0 "
+        "as a convolution layer does, valid pads nothing.",
+    )
     _whole(axes, slid, look)
     _window(axes, slid, 3.35)
-    _corner(axes, slid, 0.0, 6.5)
-    _paddings(axes, answers, look, 3.2, 6.5)
+    _corner(axes, slid, 0.0, below)
+    _paddings(axes, answers, look, 3.2, below)
     return figure
 
 
@@ -160,10 +180,12 @@ def _framed(
 ) -> None:
     """A frame round rows and columns (first, count, first, count) of an image."""
     cell = side / max(shape)
-    x, y = corner
+    ends = np.array([[box[2], box[0]], [box[2] + box[3], box[0] + box[1]]]) * cell
+    edge = np.array([shape[1], shape[0]]) * cell + BEYOND
+    (left, top), (right, bottom) = np.clip(ends, -BEYOND, edge)
     for colour, thick in (("white", 3.2), (WINDOW, 1.6)):
         axes.add_patch(
-            Rectangle((x + box[2] * cell, y + box[0] * cell), box[3] * cell, box[1] * cell,
+            Rectangle((corner[0] + left, corner[1] + top), right - left, bottom - top,
                       fill=False, edgecolor=colour, linewidth=thick, zorder=5)
         )  # fmt: skip
 

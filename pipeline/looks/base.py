@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import PipelineError
 from pipeline.figures import canvas
 from pipeline.trained import Trained
 
@@ -19,6 +22,15 @@ if TYPE_CHECKING:
     from pipeline.types import Bands
 
 SPLIT = "test"
+
+
+@contextmanager
+def under(key: str) -> Iterator[None]:
+    """A while in which a mistake is one of a key of params.yaml, and says so."""
+    try:
+        yield
+    except PipelineError as error:
+        raise type(error)(f"{key}: {error}") from error
 
 
 def evenly(count: int, most: int) -> NDArray[np.int64]:

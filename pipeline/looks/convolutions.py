@@ -14,9 +14,12 @@ def draw(look: Look) -> list[Section]:
     """Sections of every layer that is looked at; the test tiles pass once for all."""
     layers = names(look.trained, look.settings)
     if not layers:
-        console.say("The network has no convolution: no filters and activations to show.")
-        text = "This network has no convolution, so there are no filters to look at."
-        return [Section("filters", "Filters and activations", text)]
+        if look.settings.layers is None:
+            why = "This network has no convolution, so there are no filters to look at."
+        else:
+            why = "No convolution was asked for (visualize.layers=[]), so none is looked at."
+        console.say(why)
+        return [Section("filters", "Filters and activations", why)]
     found = census(look, layers)
     return [
         *filters.sections(look, found),

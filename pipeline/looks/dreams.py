@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, NetworkError
 from pipeline.figures import canvas
 from pipeline.figures import dreams as figures
 from pipeline.figures.dreams import Row
-from pipeline.looks.base import SPLIT, Look, evenly
+from pipeline.looks.base import SPLIT, Look, evenly, under
 from pipeline.report import Picture, Section
 from pipeline.trained import Trained
 
@@ -34,10 +34,14 @@ def check(trained: Trained, settings: VisualizeSection) -> None:
     """Refuse classes, a layer and filters that are not there."""
     if settings.dreams is None:
         return
-    classes = trained.bundle.classes
-    for name in settings.dreams.classes or ():
-        classes.index(name)
-    _layer(trained, settings.dreams)
+    classes, wanted = trained.bundle.classes, settings.dreams.classes
+    with under("visualize.dreams.classes"):
+        if wanted is not None and not wanted:
+            raise ConfigError("Expected classes, or null for all of them, got none.")
+        for name in wanted or ():
+            classes.index(name)
+    with under("visualize.dreams.layer"):
+        _layer(trained, settings.dreams)
 
 
 def draw(look: Look) -> list[Section]:
@@ -83,9 +87,7 @@ def _layer(trained: Trained, settings: DreamsSection) -> str | None:
             raise
     out = probes.activations(bundle.network, blank, [layer])[layer]
     if out.ndim != 4:
-        raise NetworkError(
-            f"Expected a layer with maps in visualize.dreams.layer, got {layer}, which has none."
-        )
+        raise NetworkError(f"Expected a layer with maps, got {layer}, which has none.")
     wanted = [0] if settings.filters is None else settings.filters
     if not wanted or max(wanted) >= out.shape[1]:
         raise ConfigError(

@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.figures import kernels as figures
 from pipeline.kernels import KERNELS, Slid, Slide
-from pipeline.looks.base import Look
+from pipeline.looks.base import Look, under
 from pipeline.report import Picture, Section
 from pipeline.trained import Trained
 
@@ -26,7 +26,8 @@ TEXT = (
 
 def check(trained: Trained, settings: VisualizeSection) -> None:
     """Refuse a band that the tiles lack."""
-    trained.store.bands.index(band_of(trained, settings))
+    with under("visualize.kernel_band"):
+        trained.store.bands.index(band_of(trained, settings))
 
 
 def band_of(trained: Trained, settings: VisualizeSection) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline import channels, probes
 from pipeline.errors import ConfigError
 from pipeline.layers import Normalize
+from pipeline.looks.base import under
 from pipeline.trained import Trained
 from pipeline.types import Bands
 
@@ -27,15 +28,16 @@ MODERATE = 64  # filters of a layer that still fit on a picture
 
 def check(trained: Trained, settings: VisualizeSection) -> None:
     """Refuse layers that are no convolutions, and filters that they lack."""
-    for layer in names(trained, settings):
+    with under("visualize.layers"):
+        found = names(trained, settings)
+    for layer in found:
         chosen(trained, layer, settings.filters)
-    if isinstance(settings.filters, dict):
-        shown = names(trained, settings)
-        if missing := [layer for layer in settings.filters if layer not in shown]:
-            raise ConfigError(
-                f"Expected layers of visualize.layers ({', '.join(shown) or 'none'}) in "
-                f"visualize.filters, got {', '.join(missing)}."
-            )
+    named = settings.filters if isinstance(settings.filters, dict) else {}
+    if missing := [layer for layer in named if layer not in found]:
+        raise ConfigError(
+            f"Expected layers of visualize.layers ({', '.join(found) or 'none'}) in "
+            f"visualize.filters, got {', '.join(missing)}."
+        )
 
 
 def names(trained: Trained, settings: VisualizeSection) -> list[str]:

@@ -122,5 +122,5 @@ def record(trained: Trained, page: Path, tracking: TrackingSection) -> None:
     from pipeline.tracking import find
 
     with find(tracking, trained.bundle.digest, params=trained.bundle.params) as run:
-        run.artifact(OUT, "visualize")
+        run.artifact(OUT, "visualize", anew=True)
         run.artifact(page)

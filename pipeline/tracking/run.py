@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -26,6 +27,15 @@ class Value(NamedTuple):
     value: float
     timestamp: int  # milliseconds since 1970
     step: int
+
+
+def _forget(client: MlflowClient, run: str, folder: str | None) -> None:
+    """Remove a folder of a run's artifacts; MLflow's client can't, its places mostly can."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    with suppress(NotImplementedError):
+        place = get_artifact_repository(client.get_run(run).info.artifact_uri)
+        place.delete_artifacts(folder)  # type: ignore[no-untyped-call]
 
 
 class Run:
@@ -105,11 +115,16 @@ class Run:
         now = int(time.time() * 1000)
         self._pending += [Value(key, float(v), now, step or 0) for key, v in values.items()]
 
-    def artifact(self, path: Path | str, folder: str | None = None) -> None:
-        """Keep a copy of a file, or of a folder's content, in a folder of the run."""
+    def artifact(self, path: Path | str, folder: str | None = None, *, anew: bool = False) -> None:
+        """Keep a copy of a file, or of a folder's content, in a folder of the run.
+
+        ``anew`` removes what was kept in that folder before, where the place of the artifacts can.
+        """
         source = Path(path).resolve(strict=True)
 
         def write(client: MlflowClient) -> None:
+            if anew:
+                _forget(client, self.id, folder)
             put = client.log_artifacts if source.is_dir() else client.log_artifact
             put(self.id, str(source), folder)
 

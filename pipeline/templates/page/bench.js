@@ -7,11 +7,12 @@ const pixels = n => `${n} ${n === 1 ? "pixel" : "pixels"}`;
 function lesson(step) {
   const {steps} = engine(), [k] = step.inputs;
   const shape = k < 0 ? [album().channels, album().height, album().width] : steps[k].shape;
-  const middle = isMap(step) ? sees(now.step, Math.floor(step.shape[1] / 2), Math.floor(step.shape[2] / 2)).full : null;
+  const middle = isMap(step) && !hidden(now.step) ? sees(now.step, Math.floor(step.shape[1] / 2), Math.floor(step.shape[2] / 2)).full : null;
   const span = middle ? ` It sees ${by([middle[2] - middle[0] + 1, middle[3] - middle[1] + 1])} pixels of the tile.` : "";
   if (["conv", "maxpool", "avgpool"].includes(step.op)) {
     const {kernel, stride, padding: [pad], dilation: [gap]} = step, reach = gap * (kernel[0] - 1) + 1;
     const far = tileStride(now.step), exact = (shape[1] + 2 * pad - reach) / stride[0] + 1;
+    const told = [Math.floor(exact), Math.ceil(exact)].includes(step.shape[1]);  // not where one side is padded more
     const sum = `(${shape[1]} + 2 × ${pad} − ${reach}) / ${stride[0]} + 1 = ${Number.isInteger(exact) ? exact : `${exact.toFixed(2)}, so ${step.shape[1]}`} rows.`;
     const what = {
       conv: `A filter has ${by(kernel)} weights for each of ${step.arrays.weight?.shape[1]} input channels. It slides over them, and in each place all products of weight and value are added up.`,
@@ -19,8 +20,10 @@ function lesson(step) {
       avgpool: `A window of ${by(kernel)} slides over each map by itself; the mean of what is in it stays.`,
     }[step.op];
     const how = far === null ? "" : ` Stride ${stride[0]}: a step here moves the window by ${pixels(stride[0])} of its input, which is ${pixels(far)} of the tile.`;
-    const padded = pad ? ` Padding ${pad}: the window reaches ${pixels(pad)} beyond the edge, where there are zeros.` : "";
-    return [what + how + padded + span, el("br"), el("span", {class: "faint num"}, `(input + 2 × padding − window) / stride + 1: ${sum}`)];
+    const beyond = step.op === "conv" || step.padded ? "where there are zeros" : "where nothing counts";
+    const padded = pad ? ` Padding ${pad}: the window reaches ${pixels(pad)} beyond the edge, ${beyond}.` : "";
+    const formula = el("span", {class: "faint num"}, `(input + 2 × padding − window) / stride + 1: ${sum}`);
+    return [what + how + padded + span, ...(told ? [el("br"), formula] : [])];
   }
   const texts = {
     normalize: "From each band the mean of the training tiles is taken, and what is left is divided by a deviation: all bands come to numbers near 0.",
@@ -203,13 +206,14 @@ function windowBench(step, all, best, word) {
   return {light: () => {
     const top = now.y * step.stride[0] - step.padding[0], left = now.x * step.stride[1] - step.padding[1];
     figure?.light([top, left, top + step.dilation[0] * (kh - 1), left + step.dilation[1] * (kw - 1)]);
-    const {found, places} = underWindow(input, step, now.channel, now.y, now.x);
+    const {found, places, count} = underWindow(input, step, now.channel, now.y, now.x);
     const at = best ? found.indexOf(best(found)) : -1;
     products.replaceChildren(el("tbody", {}, ...Array.from({length: kh}, (_, ky) => el("tr", {}, ...Array.from({length: kw}, (_, kx) => {
       const y = top + ky * step.dilation[0], x = left + kx * step.dilation[1], i = places.findIndex(([a, b]) => a === y && b === x);
       return i < 0 ? cell("", "", 0, 0, "out") : cell(short(found[i]), "", found[i], most, i === at ? "largest" : "");
     })))));
-    return [`${word} of ${found.length} values is `, el("b", {}, short(valueHere(all), 5)), where(step)];
+    const zeros = step.padded ? count - found.length : 0;
+    return [`${word} of ${found.length + zeros} values${zeros ? `, ${zeros} of them zeros beyond the edge,` : ""} is `, el("b", {}, short(valueHere(all), 5)), where(step)];
   }};
 }
 

@@ -231,10 +231,16 @@ function lightUp() {
   parts.total.replaceChildren(...parts.figures.light(step, all));
 }
 
+/** Whether a step lies behind one whose windows the page does not know. */
+function hidden(index) {
+  const step = engine().steps[index];
+  return index >= 0 && (step.op === "stored" || step.inputs.some(hidden));
+}
+
 /** Pixels of the tile from one position of a step's output to the next. */
 function tileStride(index) {
   const [, height, width] = engine().steps[index].shape;
-  if (height < 2) return null;
+  if (height < 2 || hidden(index)) return null;
   const y = Math.min(height - 2, Math.floor(height / 2));
   return sees(index, y + 1, 0).full[0] - sees(index, y, 0).full[0];
 }
