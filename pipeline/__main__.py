@@ -50,7 +50,6 @@ MENDABLE = {
     errno.EPERM: ACCESS,
     errno.EROFS: ACCESS,
     errno.EISDIR: "Name a file; that is a folder.",
-    errno.ENOENT: "Make the folder first, or name another one.",
     errno.ENOTDIR: "Move the file that stands where a folder belongs.",
     errno.EEXIST: "Move the file that stands where a folder belongs.",
 }
