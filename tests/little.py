@@ -17,7 +17,14 @@ from pipeline import bundle
 from pipeline.bundle import Bundle
 from pipeline.ensemble import Ensemble, Member
 from pipeline.network import Task, build
-from pipeline.schema import EngineSection, EvaluateSection, TrackingSection
+from pipeline.schema import (
+    AttributionsSection,
+    DreamsSection,
+    EmbeddingSection,
+    EngineSection,
+    EvaluateSection,
+    TrackingSection,
+)
 from pipeline.store import Store, StoreWriter
 from pipeline.types import Bands, Classes
 
@@ -27,6 +34,12 @@ SIZE = 12
 ENGINE = EngineSection(precision="32", threads=1, workers=None)
 UNTRACKED = TrackingSection(enabled=False, experiment="test", uri=None)
 HEARD = EvaluateSection(split="test", batch_size=8)
+# What takes longest when a network is looked into, in short.
+LOOK: dict[str, Any] = {
+    "attributions": AttributionsSection(tiles=2),
+    "dreams": DreamsSection(steps=2, starts=1),
+    "embedding": EmbeddingSection(tiles=20),
+}
 LAYERS: dict[str, dict[str, Any]] = {
     "normalize": {"_target_": "pipeline.layers.Normalize"},
     "conv1": {"_target_": "torch.nn.Conv2d", "out_channels": 5, "kernel_size": 3},

@@ -17,9 +17,6 @@ from pipeline.bundle import Bundle
 from pipeline.ensemble import Ensemble, ManyViews, heard, member_of, passes
 from pipeline.errors import BundleError, ConfigError
 from pipeline.schema import (
-    AttributionsSection,
-    DreamsSection,
-    EmbeddingSection,
     EvaluateSection,
     ExportSection,
     FoldersSource,
@@ -264,9 +261,7 @@ def test_one_member_is_looked_into_and_the_page_says_which(
         tiles=None,
         kernel_band=None,
         batch_size=16,
-        attributions=None if wanted else AttributionsSection(tiles=2),
-        dreams=None if wanted else DreamsSection(steps=2, starts=1),
-        embedding=None if wanted else EmbeddingSection(tiles=20),
+        **(dict.fromkeys(little.LOOK) if wanted else little.LOOK),
     )
     none = PredictSection(scenes={}, stride=None, batch_size=1)
     visualize.run(look, none, little.ENGINE, little.UNTRACKED)

@@ -18,12 +18,7 @@ from pipeline.figures import canvas
 from pipeline.looks.base import Look
 from pipeline.looks.choosing import tiles_of
 from pipeline.network import Network, Task, build
-from pipeline.schema import (
-    AttributionsSection,
-    DreamsSection,
-    EmbeddingSection,
-    VisualizeSection,
-)
+from pipeline.schema import VisualizeSection
 from pipeline.stages.visualize import LOOKS
 from pipeline.trained import Trained
 from pipeline.types import Bands, Classes
@@ -36,9 +31,7 @@ SECTION = VisualizeSection(
     tiles=[0],
     kernel_band=None,
     batch_size=16,
-    attributions=AttributionsSection(tiles=2),
-    dreams=DreamsSection(steps=2, starts=1),
-    embedding=EmbeddingSection(tiles=20),
+    **little.LOOK,
 )
 
 

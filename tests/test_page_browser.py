@@ -37,7 +37,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("page")]
 PICTURES = ROOT / "tests" / "artifacts"  # git ignores it
 WIDE, NARROW = (1600, 1000), (400, 800)
 VIEWS = ["overview", "confusion", "measures", "maps", "network", "explorer", "inside", "data"]
-SECTION = VisualizeSection(layers=None, filters=None, tiles=None, kernel_band=None, batch_size=8)
+SECTION = VisualizeSection(
+    layers=None, filters=None, tiles=None, kernel_band=None, batch_size=8, **little.LOOK
+)
 CURVES = "epoch,train_loss,validation_loss,validation_accuracy\n1,1.2,1.1,0.5\n2,0.9,0.8,0.75\n"
 
 

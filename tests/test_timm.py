@@ -21,9 +21,6 @@ from pipeline.errors import BundleError, LayerError
 from pipeline.network import Network, build
 from pipeline.schema import (
     AnalyzeSection,
-    AttributionsSection,
-    DreamsSection,
-    EmbeddingSection,
     InitSection,
     ModelSection,
     PredictSection,
@@ -238,9 +235,7 @@ def test_the_stages_look_inside_it(project: Path, timm: FakeTimm) -> None:
         tiles=[0],
         kernel_band=None,
         batch_size=16,
-        attributions=AttributionsSection(tiles=2),
-        dreams=DreamsSection(steps=2, starts=1),
-        embedding=EmbeddingSection(tiles=20),
+        **little.LOOK,
     )
     none = PredictSection(scenes={}, stride=None, batch_size=8)
     visualize.run(look, none, little.ENGINE, little.UNTRACKED)

@@ -14,9 +14,7 @@ from pipeline.bundle import Bundle
 from pipeline.errors import BandError, ConfigError, NetworkError
 from pipeline.looks import choosing
 from pipeline.schema import (
-    AttributionsSection,
     DreamsSection,
-    EmbeddingSection,
     EvaluateSection,
     PredictSection,
     VisualizeSection,
@@ -36,11 +34,6 @@ SECTION = VisualizeSection(
     dreams=None,
     embedding=None,
 )
-QUICK: dict[str, Any] = {
-    "attributions": AttributionsSection(tiles=2),
-    "dreams": DreamsSection(steps=2, starts=1),
-    "embedding": EmbeddingSection(tiles=20),
-}
 
 
 def _section(**changes: Any) -> VisualizeSection:
@@ -123,14 +116,14 @@ def test_files_repeat_and_old_ones_are_gone(here: Path) -> None:
 
 
 def test_the_page_holds_every_look_and_repeats(here: Path) -> None:
-    html = _run(tiles=[0, 1], **QUICK)
+    html = _run(tiles=[0, 1], **little.LOOK)
     for heading in (
         "What speaks for the class", "Which band mattered", "How far to believe these maps",
         "What it dreams of", "Where tiles lie", "What a tile looks like to the network",
     ):  # fmt: skip
         assert heading in html
     assert _parsed(html).open == []
-    assert _run(tiles=[0, 1], **QUICK) == html  # pictures are inline: each of them repeats
+    assert _run(tiles=[0, 1], **little.LOOK) == html  # pictures are inline: each of them repeats
 
 
 def test_another_layer_is_shown_without_false_colour(here: Path) -> None:
