@@ -93,6 +93,7 @@ class Stopper:
     def check(self) -> None:
         """Raise the reason to stop if there is one that got lost: libraries swallow exceptions."""
         if self.reason is not None and not self._waits():
+            self._raised = True  # a signal that comes now is one more of the same
             raise self.reason
 
     def asked(self) -> bool:

@@ -31,6 +31,7 @@ def swallowing():
     stopper.check()
 with stopping.Stopper(lambda reason: print("abandoned", type(reason).__name__)) as stopper:
     try:
+        {first}
         print("ready", flush=True)
         {body}
     except BaseException as error:
@@ -42,9 +43,9 @@ SIGNAL = "threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGTERM]).start(); 
 REASON = "threading.Timer(0.5, stopper.stop, [TrainingError('of rank 1')]).start(); "
 
 
-def run(body: str, *numbers: int) -> tuple[int, list[str], str]:
-    """Status, lines and errors of a program that gets some signals."""
-    program = PROGRAM.replace("{body}", body)
+def run(body: str, *numbers: int, first: str = "pass") -> tuple[int, list[str], str]:
+    """Status, lines and errors of a program that gets some signals once ``first`` is done."""
+    program = PROGRAM.replace("{first}", first).replace("{body}", body)
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -87,33 +88,35 @@ WORK = "[time.sleep(0.1) for _ in range(100) if not stopper.asked()]; print('put
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_work_is_put_down_before_a_signal_is_raised(number: signal.Signals) -> None:
     once = "stopping.TWICE = 10; "  # the second of them comes with the first, however slow we are
-    body = POLITE.format(20) + once + WORK + "stopper.polite = False; stopper.check()"
-    status, said, errors = run(body, number, number)
+    body = WORK + "stopper.polite = False; stopper.check()"
+    status, said, errors = run(body, number, number, first=POLITE.format(20) + once)
     assert (status, said) == (128 + number, ["put down", f"raised Stopped {number.name}"])
     assert errors == ""
 
 
 def test_a_second_signal_does_not_wait() -> None:
-    program = POLITE.format(20) + "time.sleep(20)"
     again = "threading.Timer(0.6, os.kill, [os.getpid(), signal.SIGINT]).start(); "
     begun = time.monotonic()
-    status, said, _ = run(again + program, signal.SIGTERM)
+    status, said, _ = run(again + "time.sleep(20)", signal.SIGTERM, first=POLITE.format(20))
     assert (status, said) == (143, ["raised Stopped SIGTERM"])
     assert time.monotonic() - begun < 15
 
 
 def test_patience_ends() -> None:
-    assert run(POLITE.format(0.3) + "time.sleep(20)", signal.SIGINT)[:2] == (
+    assert run("time.sleep(20)", signal.SIGINT, first=POLITE.format(0.3))[:2] == (
         130, ["raised Stopped SIGINT"],
     )  # fmt: skip
-    assert run(SIGNAL + POLITE.format(0.3) + "stuck()") == (
+    assert run(SIGNAL + "stuck()", first=POLITE.format(0.3)) == (
         143, ["abandoned Stopped"], "stopped\n",
     )  # fmt: skip
 
 
 def test_a_failure_elsewhere_is_raised_whatever_is_at_work() -> None:
-    body = REASON + POLITE.format(20) + "time.sleep(20)"
-    assert run(body) == (1, ["raised TrainingError of rank 1"], "")
+    assert run(REASON + "time.sleep(20)", first=POLITE.format(20)) == (
+        1,
+        ["raised TrainingError of rank 1"],
+        "",
+    )
 
 
 @pytest.mark.parametrize(
