@@ -10,6 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from pipeline.errors import PipelineError
@@ -185,8 +186,11 @@ def _run_stage(stage: str, arguments: dict[str, str]) -> None:
     content = read()
     # What is told of a tile depends on no parameter.
     bare = stage in COMMANDS and not sections.keys() - {"engine"}
-    overrides = [] if bare else _say_difference(content, exactly="overrides" in wanted)
-    facts = {"overrides": overrides, "composed": content}
+    exactly = "overrides" in wanted
+    if not bare and not exactly:
+        _say_difference(content, exactly=False)
+    # Found when it is asked for: it takes compositions, which training does beside its first steps.
+    facts = {"overrides": partial(_say_difference, content, exactly=True), "composed": content}
     run(**sections, **{name: fact for name, fact in facts.items() if name in wanted}, **arguments)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,18 +70,19 @@ def run(
     start: float = 1e-6,
     end: float = 10.0,
     steps: int = 300,
-    overrides: Sequence[str] = (),
+    overrides: Callable[[], Sequence[str]] = tuple,
     composed: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise the rate from ``start`` to ``end``; print rates that fit, draw and write the curve.
 
-    ``overrides`` and ``composed``, all of params.yaml, are for what is told and recorded.
+    ``overrides``, which finds them, and ``composed``, all of params.yaml, are for what is told and
+    recorded.
 
     Raises:
         ConfigError: ``start``, ``end`` and ``steps`` make no range of rates.
         TrainingError: The loss fell at no rate.
     """
-    sweep = _sweep(start, end, steps)
+    sweep, differing = _sweep(start, end, steps), overrides()
     store = Store.open()
     plan = Plan(
         model, init, augment, optimizer, schedule, loss,
@@ -97,13 +98,13 @@ def run(
     take_steps(task, tiles, trainer, engine)
     found = read(sweep, task.losses)
     draw(found, plan.model.name, optimizer.lr)
-    for line in told(found, optimizer.lr, schedule, overrides):
+    for line in told(found, optimizer.lr, schedule, differing):
         say(line)
     say(f"Wrote {OUT}/curve.png and curve.csv.")
     with start_run(
         tracking,
         params=composed or plan.params(),
-        overrides=overrides,
+        overrides=differing,
         data=facts_of(store),
         command="lr-find",
     ) as record:
