@@ -13,7 +13,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TypedDict
 
-from benchmarks import ingest, loader, memory, scaling, startup, streamed, training
+from benchmarks import ingest, loader, memory, scaling, startup, streamed, training, waiting
 from benchmarks.paired import Row
 from benchmarks.table import machine
 from pipeline.console import say
@@ -22,7 +22,7 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 KEPT = Path(__file__).with_name("results.json")  # part -> what was found, and where
 PARTS = {
     module.__name__.rpartition(".")[2]: module
-    for module in (training, streamed, loader, memory, scaling, ingest, startup)
+    for module in (training, waiting, streamed, loader, memory, scaling, ingest, startup)
 }
 
 

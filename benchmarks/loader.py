@@ -7,11 +7,7 @@ nothing is set for. Cutting the tiles counts on neither side, nor do imports.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,8 +18,8 @@ from affine import Affine
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks.children import serve, serving
 from benchmarks.paired import Bar, LeftOut, Ratio, Row, compare
-from benchmarks.table import ROOT
 from benchmarks.training import (
     BANDS,
     CLASSES,
@@ -71,36 +67,24 @@ def measure() -> Iterator[Row]:
 
 def _measure(files: GeoTiffs, device: torch.device, count: int, said: str, bar: Bar) -> Ratio:
     options, tiles = params("lecture"), made_up(count, device)
-    with subprocess.Popen(
-        # torch first: the policy by which threads wait here is not one that a plain script sets.
-        [sys.executable, "-c", "import torch; from benchmarks import loader; loader.serve()"],
-        env={key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"},
-        cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as other:  # fmt: skip
-        talk = partial(_ask, other, f"{files.paths[0].parent} {device}")
-        try:
-            return compare(
-                said, lambda: lightning(options, tiles), talk, bar,
-                tiles=(count, len(files)), pairs=3,
-            )  # fmt: skip
-        finally:
-            other.kill()
+    # torch first: the policy by which threads wait here is not one that a plain script sets.
+    script = "import torch; from benchmarks import loader; loader.plain()"
+    with serving(script, {}) as ask:
+        what = f"{files.paths[0].parent} {device}"
+        return compare(
+            said, lambda: lightning(options, tiles), lambda: ask(what), bar,
+            tiles=(count, len(files)), pairs=3,
+        )  # fmt: skip
 
 
-def _ask(other: subprocess.Popen[str], what: str) -> None:
-    assert other.stdin is not None
-    assert other.stdout is not None
-    print(what, file=other.stdin, flush=True)
-    if not other.stdout.readline():
-        raise SystemExit(f"The other way ended with status {other.wait()}.")
+def plain() -> None:
+    """The other way, for every line that comes in: a folder and a device."""
 
-
-def serve() -> None:
-    """Train an epoch for every line that comes in: a folder and a device."""
-    for line in sys.stdin:
-        folder, _, device = line.strip().rpartition(" ")
+    def epoch(line: str) -> None:
+        folder, _, device = line.rpartition(" ")
         _plain(params("lecture"), _files(Path(folder)), torch.device(device))
-        print("done", flush=True)
+
+    serve(epoch)
 
 
 def _plain(params: Params, files: GeoTiffs, device: torch.device) -> None:

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from pipeline import waiting
 from pipeline.errors import PipelineError
 from pipeline.stopping import status_of
 
-# Before torch is imported: threads that spin while they wait for each other made an epoch fifty
-# times as slow here once another process, such as a second queue worker, took one of the cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+waiting.briefly()  # before torch is imported
 
 # Stage -> what --help says; a stage's module is imported only when it runs.
 STAGES = {

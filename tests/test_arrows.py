@@ -22,7 +22,7 @@ ORDER = [
     "analysis", "strides", "silence", "faults", "tables", "diagram", "source", "plain", "metrics",
     "places", "evidence", "calibration", "resampling", "ranking", "rejection", "areas", "measuring",
     "breakdown", "assessment", "matching", "paired", "kept", "answers", "baselines", "beside",
-    "diversity", "ballots", "results", "telling",
+    "diversity", "ballots", "results", "telling", "waiting",
     "reconstruction", "bundle", "trained", "picking", "portrait",
     "mapping", "glance", "distortions",
     "augment", "mixing", "order", "sampling", "feeding", "data", "optimization", "whitening",
