@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from pipeline import waiting
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.stopping import status_of
 
 waiting.briefly()  # before torch is imported
@@ -199,12 +199,17 @@ def _say_difference(content: dict[str, Any], *, exactly: bool) -> list[str]:
     ``dvc repro`` never composes, so an edit in ``conf/`` would otherwise go unnoticed.
     """
     from pipeline.config_difference import overrides_of, sections_that_differ
-    from pipeline.console import say
+    from pipeline.console import say, warn
     from pipeline.tracking.place import rank_zero
 
     if not rank_zero():
         return []
-    if not (differing := sections_that_differ(content)):
+    try:
+        differing = sections_that_differ(content)
+    except ConfigError as error:  # what was composed before it broke is still what is wanted
+        warn(f"{error} What runs is params.yaml as it stands.")
+        return []
+    if not differing:
         return []
     overrides = overrides_of(content) if exactly else []
     said = f"by: {shlex.join(overrides)}" if exactly else f"in: {', '.join(differing)}"

@@ -7,8 +7,8 @@ and ``dvc exp run -S`` composes with Hydra itself, whose loader ``conf/hydra_plu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,21 +122,37 @@ def _to_yaml(cfg: Any) -> str:
 
 def checked(load: Callable[[], Loaded], overrides: Sequence[str]) -> Loaded:
     """What ``load`` composes, once it fits the schema; else a :class:`ConfigError`."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
     _register_resolvers()
     _refuse_unknown_experiments(overrides)
-    try:
+    with composing(overrides):
         cfg = load()
         _refuse_unknown_members(cfg)
         params = validate(_container(cfg, overrides), overrides)
+    _check_layers(params)
+    return cfg
+
+
+@contextmanager
+def composing(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """A while in which what does not compose is told in a sentence.
+
+    Raises:
+        ConfigError: It did not.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    if not (whole := CONF / "config.yaml").is_file():
+        raise ConfigError(
+            f"Expected {CONF.name}/{whole.name}, found none. Bring {CONF.name}/ back: git checkout "
+            f"{CONF.name}."
+        )
+    try:
+        yield
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise ConfigError(composition_sentence(error, overrides, known_keys)) from error
     except yaml.YAMLError as error:
         raise ConfigError(f"Expected YAML in {CONF.name}/, got {flat(error)}.") from error
-    _check_layers(params)
-    return cfg
 
 
 def _check_layers(params: Params) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from pipeline.config import composed, composition, flatten, resolved
+from pipeline.config import composed, composing, composition, flatten, resolved
 from pipeline.config_messages import groups, options_of
 
 MOST_PRUNED = 8  # each costs a composition
@@ -102,8 +102,13 @@ def _best_option(
 
 
 def sections_that_differ(content: Mapping[str, Any]) -> list[str]:
-    """Sections of ``content`` that plain ``conf/`` would give otherwise; cheaper than the above."""
-    keys = _differing(flatten(content), composed(()))
+    """Sections of ``content`` that plain ``conf/`` would give otherwise; cheaper than the above.
+
+    Raises:
+        ConfigError: ``conf/`` does not compose.
+    """
+    with composing():
+        keys = _differing(flatten(content), composed(()))
     return list(dict.fromkeys(key.partition(".")[0] for key in keys))
 
 

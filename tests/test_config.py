@@ -13,6 +13,7 @@ from hydra.core.override_parser.types import QuotedString
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline import __main__ as command
 from pipeline.config import absent, compose, composition, flatten, load, validate
 from pipeline.config_difference import overrides_of, shown
 from pipeline.config_messages import CONF, groups, options_of
@@ -287,6 +288,32 @@ def test_a_mistake_in_an_experiment_names_its_file(own_conf: Path) -> None:
     file.write_text("# @package _global_\ntrain: {epochz: 3}\n")
     with pytest.raises(ConfigError, match=r"train\.epochz in conf/experiment/mine\.yaml"):
         compose(["experiment=mine"])
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("train/default.yaml", "Expected YAML in conf/, got "),
+        ("config.yaml", "Expected conf/config.yaml, found none. Bring conf/ back"),
+    ],
+)
+def test_params_that_were_composed_run_while_conf_is_broken(
+    own_conf: Path, broken: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(compose(["train.epochs=3"]))
+    composition.cache_clear()
+    if broken == "config.yaml":
+        shutil.rmtree(own_conf)
+    else:
+        with (own_conf / broken).open("a") as file:
+            file.write(": [\n")
+    with pytest.raises(ConfigError, match=message):
+        compose()
+    assert command._say_difference(content, exactly=True) == []
+    said = capsys.readouterr()
+    assert f"{message}" in said.out + said.err
+    assert "What runs is params.yaml as it stands." in said.out + said.err
+    composition.cache_clear()
 
 
 def test_imagery_that_is_not_here_is_told_by_key(tmp_path: Path) -> None:
