@@ -8,9 +8,9 @@ import importlib
 import inspect
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from pipeline import waiting
@@ -185,11 +185,8 @@ def _run_stage(stage: str, arguments: dict[str, str]) -> None:
     content = read()
     # What is told of a tile depends on no parameter.
     bare = stage in COMMANDS and not sections.keys() - {"engine"}
-    exactly = "overrides" in wanted
-    if not bare and not exactly:
-        _say_difference(content, exactly=False)
-    # Found when it is asked for: it takes compositions, which training does beside its first steps.
-    facts = {"overrides": partial(_say_difference, content, exactly=True), "composed": content}
+    overrides = [] if bare else _say_difference(content, exactly="overrides" in wanted)
+    facts = {"overrides": overrides, "composed": content}
     run(**sections, **{name: fact for name, fact in facts.items() if name in wanted}, **arguments)
 
 
@@ -265,4 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if not status:  # all is written: a signal that comes while python packs up stops nothing more
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)

@@ -123,8 +123,8 @@ def _to_yaml(cfg: Any) -> str:
 def checked(load: Callable[[], Loaded], overrides: Sequence[str]) -> Loaded:
     """What ``load`` composes, once it fits the schema; else a :class:`ConfigError`."""
     _register_resolvers()
-    _refuse_unknown_experiments(overrides)
     with composing(overrides):
+        _refuse_unknown_experiments(overrides)
         cfg = load()
         _refuse_unknown_members(cfg)
         params = validate(_container(cfg, overrides), overrides)

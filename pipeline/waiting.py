@@ -16,6 +16,6 @@ def briefly() -> None:
 
     What knows nothing of so short a moment sleeps at once.
     """
-    if "OMP_WAIT_POLICY" not in os.environ:
+    if not os.environ.get("OMP_WAIT_POLICY"):
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", LOOKS)

@@ -191,7 +191,7 @@ def test_the_curve_and_the_rates_are_a_run_of_their_own(
     tracked = TrackingSection(enabled=True, experiment="test", uri=uri)
     params = {"model": {"name": "little"}, "optimizer": {"lr": 0.01}}
     lr_find.run(
-        **sections() | {"tracking": tracked}, steps=40, overrides=lambda: ["train.epochs=3"],
+        **sections() | {"tracking": tracked}, steps=40, overrides=["train.epochs=3"],
         composed=params,
     )  # fmt: skip
     with reaching(uri):

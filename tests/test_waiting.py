@@ -17,6 +17,7 @@ KEYS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
     ("given", "after"),
     [
         ({}, ("PASSIVE", waiting.LOOKS)),
+        ({"OMP_WAIT_POLICY": ""}, ("PASSIVE", waiting.LOOKS)),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, ("ACTIVE", None)),
         ({"OMP_WAIT_POLICY": "PASSIVE"}, ("PASSIVE", None)),
         ({"GOMP_SPINCOUNT": "10000"}, ("PASSIVE", "10000")),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,19 +70,18 @@ def run(
     start: float = 1e-6,
     end: float = 10.0,
     steps: int = 300,
-    overrides: Callable[[], Sequence[str]] = tuple,
+    overrides: Sequence[str] = (),
     composed: Mapping[str, Any] | None = None,
 ) -> None:
     """Raise the rate from ``start`` to ``end``; print rates that fit, draw and write the curve.
 
-    ``overrides``, which finds them, and ``composed``, all of params.yaml, are for what is told and
-    recorded.
+    ``overrides`` and ``composed``, all of params.yaml, are for what is told and recorded.
 
     Raises:
         ConfigError: ``start``, ``end`` and ``steps`` make no range of rates.
         TrainingError: The loss fell at no rate.
     """
-    sweep, differing = _sweep(start, end, steps), overrides()
+    sweep = _sweep(start, end, steps)
     store = Store.open()
     plan = Plan(
         model, init, augment, optimizer, schedule, loss,
@@ -98,13 +97,13 @@ def run(
     take_steps(task, tiles, trainer, engine)
     found = read(sweep, task.losses)
     draw(found, plan.model.name, optimizer.lr)
-    for line in told(found, optimizer.lr, schedule, differing):
+    for line in told(found, optimizer.lr, schedule, overrides):
         say(line)
     say(f"Wrote {OUT}/curve.png and curve.csv.")
     with start_run(
         tracking,
         params=composed or plan.params(),
-        overrides=differing,
+        overrides=overrides,
         data=facts_of(store),
         command="lr-find",
     ) as record:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,13 +63,12 @@ def run(
     engine: EngineSection,
     data: DataSection,
     tracking: TrackingSection,
-    overrides: Callable[[], Sequence[str]] = tuple,
+    overrides: Sequence[str] = (),
     composed: Mapping[str, Any] | None = None,
 ) -> None:
     """Train on the store's tiles and keep the weights of the best epoch, of each member.
 
-    ``overrides``, which finds them, and ``composed``, all of params.yaml, are for the record of the
-    run alone.
+    ``overrides`` and ``composed``, all of params.yaml, are for the record of the run alone.
     """
     store = Store.open()
     plan = Plan(
@@ -83,19 +83,17 @@ def run(
         taken = [learning.taken or {} for learning in ready]
         params["donor"] = {"digest": digest, **(taken[0] if len(each) == 1 else {"members": taken})}
     key = _key(params, store.digest)
+    opening = partial(
+        start,
+        tracking,
+        params=composed or params,
+        overrides=overrides,
+        data=facts_of(store),
+        donor=digest,
+    )
     with (
         _own(key) as (folder, again),
-        LaterRun(
-            lambda: start(
-                tracking,
-                params=composed or params,
-                overrides=overrides(),
-                data=facts_of(store),
-                training=folder.name,
-                again=again,
-                donor=digest,
-            )
-        ) as record,
+        LaterRun(partial(opening, training=folder.name, again=again)) as record,
         Stopper(record.end) as stopper,
     ):
         training = Training(each, ready, donors, store, folder, record, stopper)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pipeline.tracking.run import Run
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 # A thread that torch gave the interpreter back from waits as long for it, 5 ms by default, after
 # each operation of a batch: a first step took half a second longer.
 SWITCH = 5e-4
+USUAL = sys.getswitchinterval()
 
 
 class LaterRun(Run):
@@ -38,8 +40,16 @@ class LaterRun(Run):
             self._arrive()
 
     def finish(self, status: str = "FINISHED") -> None:
-        """End the run; where it could not be opened, the error that ends the stage says so."""
-        if status == "FINISHED" or self._opening.exception() is None:
+        """End the run; where it could not be opened, the error that ends the stage says so.
+
+        A signal ends the waiting for it: then the thread ends the run as soon as it is open.
+        """
+        try:
+            failed = self._opening.exception()
+        except KeyboardInterrupt:
+            self._opening.add_done_callback(partial(_end, status=status))
+            raise
+        if status == "FINISHED" or failed is None:
             self._arrive()
             super().finish(status)
 
@@ -54,11 +64,15 @@ class LaterRun(Run):
             self._client, self._opened, self._last = run._client, run._opened, run._last
 
 
+def _end(opening: Future[Run], status: str) -> None:
+    if opening.exception() is None:
+        opening.result().finish(status)
+
+
 def _aside(opening: Callable[[], Run]) -> Run:
     """Open a run without keeping the other threads waiting."""
-    usual = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH)
     try:
         return opening()
     finally:
-        sys.setswitchinterval(usual)
+        sys.setswitchinterval(USUAL)
