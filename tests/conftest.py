@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-# Before torch is imported: a thread that spins while it waits takes the core of another process,
-# and the suite runs in as many processes as there are cores.
+# Before torch is imported: the suite runs in as many processes as there are cores, and more threads
+# than cores wait for each other. Those that some tests ask for sleep while they do.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # A shell that starts the suite in the background has it, and all its children, ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -78,7 +78,8 @@ def test_the_commands_on_machines_fit_each_other() -> None:
     from torch.distributed.run import get_args_parser
 
     text = (ROOT / "docs" / "distributed.md").read_text(encoding="utf-8").replace("\\\n", " ")
-    commands = [shlex.split(line) for line in text.splitlines()]
+    lines = [line for line in text.splitlines() if line.startswith(("python ", "torchrun "))]
+    commands = [shlex.split(line) for line in lines]
     composed = [words[4:] for words in commands if words[3:4] == ["compose"]]
     params = [yaml.safe_load(compose(overrides)) for overrides in composed]
     where = params[-1]["trainer"]
