@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -122,3 +123,19 @@ def test_a_file_that_may_not_grow_is_told_with_status_1(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     assert done.stderr.startswith("error: Expected to read and write files, got 'File too large'")
     assert not (tmp_path / "tiles.partial").exists()
+
+
+@pytest.mark.parametrize(("overrides", "status"), [([], 0), (["train.epochz=3"], None)])
+def test_a_signal_after_all_is_written_stops_nothing_more(
+    overrides: list[str], status: int | None, tmp_path: Path
+) -> None:
+    script = (
+        "import atexit, os, runpy, signal, sys\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGTERM)\n"  # while python packs up
+        f"sys.argv[1:] = {['compose', *overrides]}\n"
+        "runpy.run_module('pipeline', run_name='__main__')\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(command.__file__).parent.parent)}
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=env, check=False)
+    assert done.returncode == (-signal.SIGTERM if status is None else status)
+    assert (tmp_path / "params.yaml").is_file() == (status == 0)
